@@ -1,0 +1,10 @@
+# Every dependency is taken from the system where it is installed.
+find_package(Threads REQUIRED)
+find_package(Eigen3 3.4 REQUIRED)
+find_package(CUDAToolkit QUIET)
+if(ELASTIC_IO OR ELASTIC_BUILD_TESTS)
+  find_package(nlohmann_json REQUIRED)
+endif()
+if(ELASTIC_BUILD_TESTS)
+  find_package(doctest REQUIRED)
+endif()
