@@ -1,18 +1,23 @@
-# What the project's own executables share: elastic_build carries their flags.
-add_library(elastic_build INTERFACE)
-target_link_libraries(elastic_build INTERFACE elastic)
-target_compile_options(elastic_build INTERFACE
-  $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wpedantic -Wconversion>
-  $<$<AND:$<BOOL:${ELASTIC_WERROR}>,$<COMPILE_LANGUAGE:CXX>>:-Werror>
-  $<$<AND:$<BOOL:${ELASTIC_NATIVE}>,$<COMPILE_LANGUAGE:CXX>>:-march=native>)
-
+# How the project compiles its own executables; nothing here reaches a user of elastic::elastic.
 if(PROJECT_IS_TOP_LEVEL)
-  if(NOT CMAKE_BUILD_TYPE)
+  if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
     set(CMAKE_BUILD_TYPE Release CACHE STRING "Build type" FORCE)
   endif()
   find_program(CCACHE ccache)
   if(CCACHE)
     set(CMAKE_CXX_COMPILER_LAUNCHER ${CCACHE})
+    set(CMAKE_CUDA_COMPILER_LAUNCHER ${CCACHE})
   endif()
   set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
 endif()
+
+if(ELASTIC_CUDA)
+  enable_language(CUDA)
+endif()
+
+add_library(elastic_build INTERFACE)
+target_link_libraries(elastic_build INTERFACE elastic elastic_io)
+target_compile_options(elastic_build INTERFACE
+  $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wpedantic -Wconversion
+    $<$<BOOL:${ELASTIC_WERROR}>:-Werror>
+    $<$<BOOL:${ELASTIC_NATIVE}>:-march=native>>)

@@ -1,19 +1,17 @@
 # The library: elastic::elastic (Eigen), elastic::io (adds nlohmann-json), elastic::cuda (adds the toolkit).
-file(GLOB_RECURSE headers CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/include/elastic/*.hpp
+file(GLOB_RECURSE ELASTIC_HEADERS CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/include/elastic/*.hpp
      ${PROJECT_SOURCE_DIR}/include/elastic/*.cuh)
 
 add_library(elastic INTERFACE)
 add_library(elastic::elastic ALIAS elastic)
-target_sources(elastic INTERFACE FILE_SET HEADERS BASE_DIRS ${PROJECT_SOURCE_DIR}/include FILES ${headers})
+target_sources(elastic INTERFACE FILE_SET HEADERS BASE_DIRS ${PROJECT_SOURCE_DIR}/include FILES ${ELASTIC_HEADERS})
 target_compile_features(elastic INTERFACE cxx_std_20)
 target_link_libraries(elastic INTERFACE Eigen3::Eigen Threads::Threads)
 
-if(ELASTIC_IO)
-  add_library(elastic_io INTERFACE)
-  add_library(elastic::io ALIAS elastic_io)
-  set_target_properties(elastic_io PROPERTIES EXPORT_NAME io)
-  target_link_libraries(elastic_io INTERFACE elastic nlohmann_json::nlohmann_json)
-endif()
+add_library(elastic_io INTERFACE)
+add_library(elastic::io ALIAS elastic_io)
+set_target_properties(elastic_io PROPERTIES EXPORT_NAME io)
+target_link_libraries(elastic_io INTERFACE elastic nlohmann_json::nlohmann_json)
 
 # With CMake 3.25 and nvcc 13 neither cuda_std_20 nor cxx_std_20 makes nvcc compile C++20; the flag does.
 add_library(elastic_cuda INTERFACE)

@@ -1,0 +1,18 @@
+# find_package(elastic 0.1 COMPONENTS io cuda): elastic::elastic always, elastic::io and elastic::cuda if asked for.
+include(CMakeFindDependencyMacro)
+find_dependency(Threads)
+find_dependency(Eigen3 3.4)
+include(${CMAKE_CURRENT_LIST_DIR}/elastic-targets.cmake)
+
+foreach(component IN LISTS elastic_FIND_COMPONENTS)
+  if(component STREQUAL "io")
+    find_dependency(nlohmann_json)
+    include(${CMAKE_CURRENT_LIST_DIR}/elastic-io.cmake)
+  elseif(component STREQUAL "cuda")
+    find_dependency(CUDAToolkit)
+    include(${CMAKE_CURRENT_LIST_DIR}/elastic-cuda.cmake)
+  else()
+    set(elastic_FOUND FALSE)
+    set(elastic_NOT_FOUND_MESSAGE "elastic has no component ${component}; it has io and cuda")
+  endif()
+endforeach()

@@ -1,0 +1,2 @@
+// expects: anything
+int const fine = 1;

@@ -1,0 +1,2 @@
+// expects: refused
+static_assert(false, "refused");

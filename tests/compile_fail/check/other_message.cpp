@@ -1,0 +1,4 @@
+// expects: a message of its own
+#ifndef ELASTIC_SHOULD_COMPILE
+static_assert(false, "something else");
+#endif

@@ -1,0 +1,1 @@
+static_assert(false, "this file does not say what it expects");

@@ -1,0 +1,20 @@
+# Compiles every header alone, as the first line of a file of its own.
+foreach(header IN LISTS ELASTIC_HEADERS)
+  cmake_path(RELATIVE_PATH header BASE_DIRECTORY ${PROJECT_SOURCE_DIR}/include)
+  if(NOT header MATCHES "^elastic/cuda/")
+    file(CONFIGURE OUTPUT headers/${header}.cpp CONTENT "#include <${header}>\n")
+    list(APPEND host_sources ${CMAKE_CURRENT_BINARY_DIR}/headers/${header}.cpp)
+  else()
+    file(CONFIGURE OUTPUT headers/${header}.cu CONTENT "#include <${header}>\n")
+    list(APPEND cuda_sources ${CMAKE_CURRENT_BINARY_DIR}/headers/${header}.cu)
+  endif()
+endforeach()
+
+add_library(headers_alone OBJECT ${host_sources})
+target_link_libraries(headers_alone PRIVATE elastic_build)
+target_compile_options(headers_alone PRIVATE -O0)
+
+if(ELASTIC_CUDA AND cuda_sources)
+  add_library(cuda_headers_alone OBJECT ${cuda_sources})
+  target_link_libraries(cuda_headers_alone PRIVATE elastic_build elastic_cuda)
+endif()

@@ -1,0 +1,5 @@
+#include <elastic/version.hpp>
+
+#include <Eigen/Core>
+
+int main() { return elastic::version.major_version + Eigen::Vector3i(0, 0, 0).sum(); }
