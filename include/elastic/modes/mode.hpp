@@ -1,0 +1,115 @@
+// The concepts of an attention mode: a trivially copyable struct of pure arithmetic, host and device,
+// that says which (query, key) pairs count. It knows nothing of threads, backends, causality or
+// sequence ends; the library cuts those once for all modes (core/tile.hpp, modes/tiles.hpp).
+//
+//   bool keeps(where, q, k)                       does query q see key k? The only thing an oracle asks.
+//   static constexpr bool has_partial             may a kernel ever have to ask keeps inside a tile?
+// and which key tiles a query tile visits, in one of three ways:
+//   span_array<N> spans(where, q_tile, shape)     a few ranges by arithmetic,
+//   block_list list(where, q_tile, shape)         a list in memory, or
+//   neither: a bare predicate, every tile in bounds is partial.
+#pragma once
+
+#include <concepts>
+#include <cstdint>
+#include <limits>
+#include <type_traits>
+
+#include <elastic/core/error.hpp>
+#include <elastic/core/host_device.hpp>
+#include <elastic/core/problem.hpp>
+#include <elastic/core/tile.hpp>
+
+namespace elastic {
+
+/// Blocks of `columns` keys in descending order. An entry is a block's index, or ~index where the
+/// block is partial, so that keeps must be asked.
+struct block_list {
+  std::int32_t const* entries = nullptr;
+  int count = 0;
+  int columns = 1;
+
+  ELASTIC_HOST_DEVICE static constexpr int index_of(std::int32_t entry) { return entry < 0 ? ~entry : entry; }
+};
+
+template <class M>
+concept attention_mode = std::is_trivially_copyable_v<M> && requires(M const& mode, where const& w) {
+  { mode.keeps(w, 0, 0) } -> std::same_as<bool>;
+  { M::has_partial } -> std::convertible_to<bool>;
+};
+
+template <class M>
+concept span_mode = attention_mode<M> && requires(M const& mode, where const& w) {
+  { mode.spans(w, 0, tile_shape{}) } -> std::same_as<span_array<M::spans_max>>;
+};
+
+template <class M>
+concept list_mode = attention_mode<M> && requires(M const& mode, where const& w) {
+  { mode.list(w, 0, tile_shape{}) } -> std::same_as<block_list>;
+};
+
+/// Optional hook: a change to the scaled logit s of a kept pair.
+template <class M>
+concept scoring_mode = requires(M const& mode, where const& w) {
+  { mode.score(w, 0.f, 0, 0) } -> std::convertible_to<float>;
+  { mode.score(w, 0., 0, 0) } -> std::convertible_to<double>;
+};
+
+/// Optional hook: a learnable logit per head that joins the softmax and attends to nothing.
+template <class M>
+concept sink_logit_mode = requires(M const& mode, where const& w) {
+  { mode.sink_logit(w) } -> std::convertible_to<float>;
+};
+
+/// May a kernel ever have to ask keeps? Selectors are no modes yet: no.
+template <class M>
+inline constexpr bool has_partial_of = false;
+template <attention_mode M>
+inline constexpr bool has_partial_of<M> = M::has_partial;
+
+/// The logit after the mode's hook, where it has one.
+template <class M, class Real>
+ELASTIC_HOST_DEVICE Real score_of(M const& mode, where const& w, Real s, int q, int k) {
+  if constexpr (scoring_mode<M>)
+    return mode.score(w, s, q, k);
+  else
+    return s;
+}
+
+/// The head's sink logit, −∞ where the mode has none.
+template <class M>
+ELASTIC_HOST_DEVICE float sink_logit_of(M const& mode, where const& w) {
+  if constexpr (sink_logit_mode<M>)
+    return mode.sink_logit(w);
+  else
+    return -std::numeric_limits<float>::infinity();
+}
+
+/// The largest tile a kernel may use: its rows and columns must divide these; 0 binds nothing. Only
+/// lists bind it.
+inline constexpr tile_shape any_tile{0, 0};
+
+template <class M>
+ELASTIC_HOST_DEVICE tile_shape largest_tile_of(M const& mode) {
+  if constexpr (requires { mode.largest_tile(); })
+    return mode.largest_tile();
+  else
+    return any_tile;
+}
+
+/// What fits both.
+ELASTIC_HOST_DEVICE tile_shape common_tile(tile_shape a, tile_shape b) {
+  return {gcd(a.rows, b.rows), gcd(a.columns, b.columns)};
+}
+
+/// Throws elastic::error where the mode's parameters do not fit the problem.
+template <class M>
+void check_mode(M const& mode, problem const& p) {
+  if constexpr (requires { mode.check(p); }) mode.check(p);
+}
+
+/// How many ways a router may send a head of this mode; hybrids specialise it.
+template <class M>
+inline constexpr int routes = 1;
+
+}  // namespace elastic
