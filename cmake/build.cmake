@@ -11,13 +11,16 @@ if(PROJECT_IS_TOP_LEVEL)
   set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
 endif()
 
-if(ELASTIC_CUDA)
-  enable_language(CUDA)
-endif()
-
 add_library(elastic_build INTERFACE)
 target_link_libraries(elastic_build INTERFACE elastic elastic_io)
 target_compile_options(elastic_build INTERFACE
   $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wpedantic -Wconversion
     $<$<BOOL:${ELASTIC_WERROR}>:-Werror>
     $<$<BOOL:${ELASTIC_NATIVE}>:-march=native>>)
+
+set(ELASTIC_SOURCES *.cpp)
+if(ELASTIC_CUDA)
+  enable_language(CUDA)
+  target_link_libraries(elastic_build INTERFACE elastic_cuda)
+  list(APPEND ELASTIC_SOURCES *.cu)
+endif()

@@ -46,6 +46,7 @@ if(ELASTIC_BUILD_EXAMPLES)
 endif()
 if(ELASTIC_BUILD_BENCHMARKS)
   set(BENCHMARK_ENABLE_TESTING OFF CACHE INTERNAL "")
+  set(BENCHMARK_ENABLE_INSTALL OFF CACHE INTERNAL "")
   elastic_find(benchmark benchmark::benchmark_main
     GIT https://github.com/google/benchmark.git COMMIT d572f4777349d43653b21d6c2fc63020ab326db2)  # 1.7.1
 endif()

@@ -16,5 +16,5 @@ target_compile_options(headers_alone PRIVATE -O0)
 
 if(ELASTIC_CUDA AND cuda_sources)
   add_library(cuda_headers_alone OBJECT ${cuda_sources})
-  target_link_libraries(cuda_headers_alone PRIVATE elastic_build elastic_cuda)
+  target_link_libraries(cuda_headers_alone PRIVATE elastic_build)
 endif()
