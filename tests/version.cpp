@@ -1,7 +1,10 @@
 #include <doctest/doctest.h>
 
+#include <string>
+
 #include <elastic/version.hpp>
 
-TEST_CASE("the version is the one that CMake read from the header") {
-  CHECK(elastic::version.major_version == ELASTIC_VERSION_MAJOR);
+TEST_CASE("the package's version is the header's") {
+  auto const [major, minor, patch] = elastic::version;
+  CHECK(std::to_string(major) + "." + std::to_string(minor) + "." + std::to_string(patch) == PACKAGE_VERSION);
 }

@@ -9,7 +9,7 @@
 namespace elastic {
 
 struct version_number {
-  int major_version, minor_version, patch_version;
+  int major, minor, patch;
 };
 
 inline constexpr version_number version{ELASTIC_VERSION_MAJOR, ELASTIC_VERSION_MINOR, ELASTIC_VERSION_PATCH};

@@ -2,4 +2,4 @@
 
 #include <Eigen/Core>
 
-int main() { return elastic::version.major_version + Eigen::Vector3i(0, 0, 0).sum(); }
+int main() { return elastic::version.major + Eigen::Vector3i(0, 0, 0).sum(); }
