@@ -38,6 +38,7 @@ struct options {
   bool causal = true;
   std::optional<float> softmax_scale = {};          // 1/√head_dim where empty
   int layer = 0;                                    // for modes and routers that differ by layer
+  bool dense_decode = false;                        // decode: every head attends to the whole cache
   int threads = 0;                                  // cpu: 0 takes every core
   void* stream = nullptr;                           // cuda: a cudaStream_t
   std::span<std::int32_t const> cu_seqlens_q = {};  // packed sequences, (sequences + 1); empty: equal lengths

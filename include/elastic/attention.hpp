@@ -1,0 +1,267 @@
+// The front door: attention<Mode, Router, Backend>. Mode says which (query, key) pairs count, Router
+// which head takes which mode, Backend where it runs.
+//
+//   attention attend{hybrid{full{}, streaming{}}, ratio_router{0.75}, cpu{}};
+//   attend(q, k, v, out);                                       // everything, in one call
+//
+//   problem p = attend.shape(q, k, options);                    // or step by step
+//   std::vector<std::byte> memory(attend.workspace_bytes(p));
+//   attend.route(k_pre_rope, assignment, memory, options);      // who goes where
+//   attend.select(q, k, assignment, memory, options);           // data-dependent lists
+//   attend.forward(q, k, v, out, lse, assignment, memory, options);
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include <elastic/core/check.hpp>
+#include <elastic/core/workspace.hpp>
+#include <elastic/modes/modes.hpp>
+#include <elastic/reference/reference.hpp>
+#include <elastic/routers/routers.hpp>
+#include <elastic/selectors/selectors.hpp>
+#include <elastic/version.hpp>
+
+#ifndef __CUDACC__  // device translation units see no Eigen
+#include <elastic/cpu/cpu.hpp>
+#endif
+
+namespace elastic {
+
+#ifndef __CUDACC__
+using default_backend = cpu;
+#else
+using default_backend = reference;
+#endif
+
+template <class B>
+concept backend = std::copyable<B> && requires { { B::on_host } -> std::convertible_to<bool>; };
+
+/// The mode in use at decode: heads with lists or selectors attend to the whole cache.
+template <class Mode>
+auto decode_mode(Mode const& mode) {
+  return map_leaves(mode, [](auto const& leaf) {
+    using leaf_type = std::remove_cvref_t<decltype(leaf)>;
+    if constexpr (selector<leaf_type> || list_mode<leaf_type>)
+      return full{};
+    else
+      return leaf;
+  });
+}
+
+template <class Mode, class Router = fixed_router, class Backend = default_backend>
+class attention {
+ public:
+  using selected = selected_t<Mode>;
+  static_assert(attention_mode<selected>,
+                "elastic: Mode must satisfy attention_mode (keeps, has_partial, trivially copyable) or selector");
+  static_assert(router<Router>, "elastic: Router must satisfy the concept router");
+  static_assert(backend<Backend>, "elastic: Backend must satisfy the concept backend");
+
+  attention() = default;
+  explicit attention(Mode the_mode, Router the_router = {}, Backend the_backend = {})
+      : mode_(std::move(the_mode)), router_(std::move(the_router)), backend_(std::move(the_backend)) {}
+
+  Mode const& mode() const { return mode_; }
+  Router const& router() const { return router_; }
+  Backend const& backend() const { return backend_; }
+
+  /// The checked problem of q (batch, q_len, query_heads, head_dim) against k (batch, k_len, kv_heads, head_dim).
+  template <class T>
+  problem shape(heads_view<T> const& q, heads_view<T> const& k, options const& o = {}) const {
+    using E = std::remove_const_t<T>;
+    problem const p = make_problem<E>(heads_view<E const>(q), heads_view<E const>(k), o);
+    check_mode(mode_, p);
+    return p;
+  }
+
+  /// Query rows that select and forward take at once where the workspace is to stay within `limit`.
+  int chunk_rows(problem const& p, std::size_t limit = default_workspace_limit) const {
+    int rows = p.q_end - p.q_begin;
+    while (rows > chunk_alignment && bytes_of(p, rows) > limit)
+      rows = maximum(chunk_alignment, ceil_div(rows / 2, chunk_alignment) * chunk_alignment);
+    return rows;
+  }
+
+  /// Bytes enough for any routing of chunk_rows(p, limit) query rows. By the host-visible shapes alone.
+  std::size_t workspace_bytes(problem const& p, std::size_t limit = default_workspace_limit) const {
+    return bytes_of(p, chunk_rows(p, limit));
+  }
+
+  /// Writes the route of every (sequence, query head) to `assignment`.
+  template <class T>
+  void route(route_inputs<T> const& in, assignment_view const& assignment, workspace memory,
+             options const& o = {}) const {
+    problem const p = detail::make_route_problem(in, const_assignment_view(assignment), o);
+    router_.check(p, routes<Mode>);
+    if constexpr (head_router<Router> && Backend::on_host) {
+      for (int b = 0; b < p.batch; ++b)
+        for (int h = 0; h < p.query_heads; ++h) assignment(b, h) = router_(p, b, h);
+    } else {
+      static_assert(requires { route_on(backend_, router_, mode_, in, p, assignment, memory); },
+                    "elastic: this Router has no route_on for this Backend");
+      route_on(backend_, router_, mode_, in, p, assignment, memory);
+    }
+  }
+
+  /// The same for routers that read the keys before RoPE alone.
+  template <class T>
+  void route(heads_view<T> const& k_pre_rope, assignment_view const& assignment, workspace memory,
+             options const& o = {}) const {
+    route(route_inputs<std::remove_const_t<T>>{.k_pre_rope = k_pre_rope}, assignment, memory, o);
+  }
+
+  /// Fills the workspace with what the mode's selectors choose; nothing for static modes.
+  template <class T>
+  void select(heads_view<T> const& q, heads_view<T> const& k, const_assignment_view const& assignment, workspace memory,
+              options const& o = {}) const {
+    if constexpr (selects<Mode>) {
+      using E = std::remove_const_t<T>;
+      problem const p = shape(q, k, o);
+      check_routes(p, assignment);
+      workspace_cursor cursor = start(p, memory);
+      auto const bound = bind_storage(mode_, p, cursor);
+      workspace const scratch = rest_of(memory, cursor);
+      zip_leaves(mode_, bound, [&](auto const& leaf, auto const& storage, int at) {
+        using leaf_type = std::remove_cvref_t<decltype(leaf)>;
+        if constexpr (selector<leaf_type>) {
+          select_inputs<E> const in{q, k, p, assignment, at};
+          static_assert(requires { select_on(backend_, leaf, storage, in, scratch); },
+                        "elastic: this selector has no select_on for this Backend");
+          select_on(backend_, leaf, storage, in, scratch);
+        }
+      });
+    }
+  }
+
+  /// out = softmax(scale · q·kᵀ over the kept keys) · v, and where `lse` is given its log-sum-exp.
+  template <class T>
+  void forward(heads_view<T> const& q, heads_view<T> const& k, heads_view<T> const& v,
+               heads_view<std::remove_const_t<T>> const& out, lse_view const& lse,
+               const_assignment_view const& assignment, workspace memory, options const& o = {}) const {
+    using E = std::remove_const_t<T>;
+    problem const p = shape(q, k, o);
+    detail::check_shape("v", v, k.extents[0], k.extents[1], k.extents[2], k.extents[3]);
+    check_outputs<E>(p, q, out, lse);
+    check_routes(p, assignment);
+    workspace_cursor cursor = start(p, memory);
+    selected const ready = selected_mode(bind_storage(mode_, p, cursor));
+    check_lists(ready, p);
+    backend_.template forward<selected, plain_keys<E>, E>(ready, p, q, plain_keys<E>{k, v}, out, lse, assignment);
+  }
+
+  /// New queries (batch, few, query_heads, head_dim) against a cache, routed as at prefill. The cache
+  /// already holds their own keys. `options.dense_decode` sends every head to the whole cache.
+  template <class T>
+  void decode(heads_view<T> const& q, paged_cache<std::remove_const_t<T>> const& cache,
+              heads_view<std::remove_const_t<T>> const& out, lse_view const& lse,
+              const_assignment_view const& assignment, options const& o = {}) const {
+    using E = std::remove_const_t<T>;
+    problem const p = make_problem<E>(heads_view<E const>(q), cache, o);
+    check_outputs<E>(p, q, out, lse);
+    check_routes(p, assignment);
+    if (o.dense_decode) {
+      decode_with<E>(full{}, p, q, cache, out, lse, assignment);
+    } else {
+      auto const mode = decode_mode(mode_);
+      check_mode(mode, p);
+      decode_with<E>(mode, p, q, cache, out, lse, assignment);
+    }
+  }
+
+  /// All steps in one call, with its own memory. Returns the assignment (batch, query_heads), row-major.
+  template <class T>
+  std::vector<std::int32_t> operator()(heads_view<T> const& q, heads_view<T> const& k, heads_view<T> const& v,
+                                       heads_view<std::remove_const_t<T>> const& out, lse_view const& lse = {},
+                                       options const& o = {}, heads_view<T> const& k_pre_rope = {}) const
+    requires(Backend::on_host)
+  {
+    using E = std::remove_const_t<T>;
+    problem const p = shape(q, k, o);
+    detail::check_shape("v", v, k.extents[0], k.extents[1], k.extents[2], k.extents[3]);
+    check_outputs<E>(p, q, out, lse);
+    std::vector<std::int32_t> chosen(static_cast<std::size_t>(p.batch) * static_cast<std::size_t>(p.query_heads));
+    assignment_view const assignment(chosen.data(), {p.batch, p.query_heads});
+    std::vector<std::byte> memory(workspace_bytes(p));
+    route(route_inputs<E>{.k_pre_rope = k_pre_rope, .q = q, .k = k, .v = v}, assignment, memory, o);
+    options step = o;
+    int const rows = maximum(chunk_rows(p), 1);
+    for (int begin = p.q_begin; begin < p.q_end; begin += rows) {
+      step.q_begin = begin;
+      step.q_end = minimum(begin + rows, p.q_end);
+      select(q, k, assignment, memory, step);
+      forward(q, k, v, out, lse, assignment, memory, step);
+    }
+    return chosen;
+  }
+
+ private:
+  /// Storage of every selector, then the largest scratch of any step.
+  std::size_t bytes_of(problem p, int rows) const {
+    p.q_end = minimum(p.q_begin + rows, p.q_end);
+    workspace_cursor cursor;
+    bind_storage(mode_, p, cursor);
+    std::size_t scratch = 0;
+    zip_leaves(mode_, mode_, [&](auto const& leaf, auto const&, int) {
+      if constexpr (requires { scratch_bytes_on(backend_, leaf, p); })
+        scratch = maximum(scratch, scratch_bytes_on(backend_, leaf, p));
+    });
+    if constexpr (requires { scratch_bytes_on(backend_, router_, p); })
+      scratch = maximum(scratch, scratch_bytes_on(backend_, router_, p));
+    std::size_t const bytes = cursor.used() + scratch;
+    return bytes == 0 ? 0 : bytes + workspace_alignment;  // room to align the caller's pointer
+  }
+
+  workspace_cursor start(problem const& p, workspace memory) const {
+    std::size_t const needed = bytes_of(p, p.q_end - p.q_begin);
+    require(memory.size() >= needed, "workspace", std::to_string(memory.size()) + " bytes",
+            "at least " + std::to_string(needed) + " bytes (workspace_bytes), or fewer query rows at once (chunk_rows)");
+    return workspace_cursor(aligned(memory));
+  }
+
+  static std::byte* aligned(workspace memory) {
+    auto const at = reinterpret_cast<std::uintptr_t>(memory.data());
+    return memory.data() + (workspace_alignment - at % workspace_alignment) % workspace_alignment;
+  }
+
+  static workspace rest_of(workspace memory, workspace_cursor const& cursor) {
+    std::byte* const from = aligned(memory) + cursor.used();
+    return {from, static_cast<std::size_t>(memory.data() + memory.size() - from)};
+  }
+
+  void check_routes(problem const& p, const_assignment_view const& assignment) const {
+    if constexpr (Backend::on_host)
+      check_assignment(p, assignment, routes<Mode>);
+    else
+      check_assignment_shape(p, assignment);
+  }
+
+  /// Lists in host memory are read before they are trusted.
+  static void check_lists(selected const& ready, problem const& p) {
+    if constexpr (Backend::on_host)
+      zip_leaves(ready, ready, [&](auto const& leaf, auto const&, int) {
+        if constexpr (requires { leaf.validate(p); }) leaf.validate(p);
+      });
+  }
+
+  template <class E, class M>
+  void decode_with(M const& mode, problem const& p, heads_view<E const> const& q, paged_cache<E> const& cache,
+                   heads_view<E> const& out, lse_view const& lse, const_assignment_view const& assignment) const {
+    if constexpr (Backend::on_host) detail::check_pages(mode, p, cache, assignment);
+    backend_.template forward<M, paged_cache<E>, E>(mode, p, q, cache, out, lse, assignment);
+  }
+
+  Mode mode_;
+  Router router_;
+  Backend backend_;
+};
+
+template <class Mode>
+attention(Mode) -> attention<Mode>;
+template <class Mode, class Router>
+attention(Mode, Router) -> attention<Mode, Router>;
+template <class Mode, class Router, class Backend>
+attention(Mode, Router, Backend) -> attention<Mode, Router, Backend>;
+
+}  // namespace elastic

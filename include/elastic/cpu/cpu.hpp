@@ -1,0 +1,18 @@
+// The CPU backend: tiled online softmax on Eigen, parallel over batch × heads × query tiles.
+#pragma once
+
+#include <elastic/cpu/forward.hpp>
+
+namespace elastic {
+
+struct cpu {
+  static constexpr bool on_host = true;
+
+  template <class M, class Source, class T>
+  void forward(M const& mode, problem const& p, heads_view<T const> const& q, Source const& source,
+               heads_view<T> const& out, lse_view const& lse, const_assignment_view const& assignment) const {
+    detail::cpu_forward<M, Source, T>(mode, p, q, source, out, lse, assignment);
+  }
+};
+
+}  // namespace elastic

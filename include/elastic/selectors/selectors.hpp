@@ -1,0 +1,4 @@
+// Every selector.
+#pragma once
+
+#include <elastic/selectors/selector.hpp>
