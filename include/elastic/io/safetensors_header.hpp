@@ -175,8 +175,12 @@ class safetensors_header_reader {
         throw error(where("__metadata__"), "key " + in_quotes(key_) + " twice", "unique keys");
       }
     } else {
-      if (key_ != "dtype" && key_ != "shape" && key_ != "data_offsets") refuse("key " + in_quotes(key_));
-      if (std::ranges::find(seen_, key_) != seen_.end()) refuse("key " + in_quotes(key_) + " twice");
+      bool const known = key_ == "dtype" || key_ == "shape" || key_ == "data_offsets";
+      bool const twice = std::ranges::find(seen_, key_) != seen_.end();
+      if (!known || twice) {
+        throw error(where("tensor " + in_quotes(entry_.name)), "key " + in_quotes(key_) + (twice ? " twice" : ""),
+                    "dtype, shape and data_offsets, once each");
+      }
       seen_.push_back(key_);
     }
     return true;
@@ -262,6 +266,9 @@ class safetensors_header_reader {
 inline safetensors_header read_header(std::string_view json, std::uint64_t data_bytes, std::string const& source) {
   // The format wants it, and it keeps a byte order mark out.
   if (!json.starts_with('{')) throw error(source + ": header", in_quotes(json.substr(0, 20)), "a JSON object");
+  // The parser would take a NUL for the end of its input and ignore what follows.
+  auto const nul = json.find('\0');
+  if (nul != json.npos) throw error(source + ": header", "a NUL at byte " + std::to_string(nul), "JSON in UTF-8");
   safetensors_header header;
   safetensors_header_reader reader(source, header);
   nlohmann::json::sax_parse(json.begin(), json.end(), &reader);
