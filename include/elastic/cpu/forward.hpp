@@ -7,7 +7,7 @@
 #include <cmath>
 #include <limits>
 #include <memory>
-#include <new>
+#include <vector>
 
 #include <Eigen/Core>
 
@@ -20,50 +20,41 @@
 
 namespace elastic::detail {
 
-using rows_by_columns = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic>;                // column-major: rows contiguous
+using column_major = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic>;
 using row_major = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-using strided_rows = Eigen::Map<row_major const, 0, Eigen::OuterStride<>>;
+using query_rows = Eigen::Map<column_major, 0, Eigen::OuterStride<>>;    // query rows contiguous
+using key_rows = Eigen::Map<row_major const, 0, Eigen::OuterStride<>>;   // one key or value after another
 
-/// Everything one thread needs, in one allocation.
+/// Everything one thread needs, in one allocation. `stride` query rows, padded for the softmax.
 class tile_buffers {
  public:
-  tile_buffers(tile_shape shape, int run, int head_dim)
-      : rows_(shape.rows), memory_(new(std::align_val_t{64}) float[floats(shape, run, head_dim)]) {
-    float* at = memory_.get();
-    auto const take = [&](std::int64_t n) { float* p = at; at += (n + 15) / 16 * 16; return p; };
-    query = take(std::int64_t{shape.rows} * head_dim);
-    output = take(std::int64_t{shape.rows} * head_dim);
-    scores = take(std::int64_t{shape.rows} * run);
-    keys = take(std::int64_t{run} * head_dim);
-    highest = take(shape.rows);
-    total = take(shape.rows);
-    scale = take(shape.rows);
+  tile_buffers(tile_shape shape, int run, int head_dim) : stride(ceil_div(shape.rows, softmax_lanes) * softmax_lanes) {
+    std::int64_t const rows = stride;
+    std::int64_t const sizes[] = {rows * head_dim, rows * head_dim, rows * run, std::int64_t{run} * head_dim, rows, rows, rows};
+    float** const slices[] = {&query, &output, &scores, &keys, &highest, &total, &scale};
+    std::int64_t floats = 0;
+    for (std::int64_t size : sizes) floats += size;
+    memory_.resize(static_cast<std::size_t>(floats) + 16);
+    float* at = Eigen::internal::first_default_aligned(memory_.data(), 16) + memory_.data();
+    for (int i = 0; i < 7; ++i, at += sizes[i - 1]) *slices[i] = at;
   }
 
-  float* query;    // (head_dim, rows)
-  float* output;   // (head_dim, rows)
-  float* scores;   // (run, rows)
+  int stride;
+  float* query;    // (head_dim, stride)
+  float* output;   // (head_dim, stride)
+  float* scores;   // (run, stride)
   float* keys;     // (run, head_dim): keys or values, where they are not floats already
-  float* highest;  // (rows): the running maximum
-  float* total;    // (rows): the running sum
-  float* scale;    // (rows)
+  float* highest;  // (stride): the running maximum
+  float* total;    // (stride): the running sum
+  float* scale;    // (stride)
 
  private:
-  static std::size_t floats(tile_shape shape, int run, int head_dim) {
-    auto const round = [](std::int64_t n) { return (n + 15) / 16 * 16; };
-    return static_cast<std::size_t>(2 * round(std::int64_t{shape.rows} * head_dim) + round(std::int64_t{shape.rows} * run) +
-                                    round(std::int64_t{run} * head_dim) + 3 * round(shape.rows));
-  }
-  struct free_aligned {
-    void operator()(float* p) const { ::operator delete[](p, std::align_val_t{64}); }
-  };
-  int rows_;
-  std::unique_ptr<float[], free_aligned> memory_;
+  std::vector<float> memory_;
 };
 
 /// A run of keys or values as a float matrix: mapped in place, or converted into `buffer`.
 template <class T>
-strided_rows as_floats(head_rows<T const> rows, int count, int head_dim, float* buffer) {
+key_rows as_floats(head_rows<T const> rows, int count, int head_dim, float* buffer) {
   if constexpr (std::is_same_v<T, float>) {
     return {rows.data, count, head_dim, Eigen::OuterStride<>(rows.stride)};
   } else {
@@ -81,14 +72,14 @@ void attend_tile(M const& mode, where const& w, problem const& p, Source const& 
   int const first = tile_span.first, rows = tile_span.last - tile_span.first + 1;
   int const d = p.head_dim;
 
-  for (int r = 0; r < rows; ++r) load_scaled(queries[first + r], buffers.query + r, rows, d, p.softmax_scale);
-  Eigen::Map<rows_by_columns const> const query(buffers.query, rows, d);
-  Eigen::Map<rows_by_columns> output(buffers.output, rows, d);
+  Eigen::OuterStride<> const stride(buffers.stride);
+  for (int r = 0; r < rows; ++r)
+    load_scaled(queries[first + r], buffers.query + r, buffers.stride, d, p.softmax_scale);
+  query_rows const query(buffers.query, rows, d, stride);
+  query_rows output(buffers.output, rows, d, stride);
   float const sink = sink_logit_of(mode, w);
-  for (int r = 0; r < rows; ++r) {
-    buffers.highest[r] = sink;
-    buffers.total[r] = sink == none ? 0.f : 1.f;
-  }
+  std::fill_n(buffers.highest, buffers.stride, sink);
+  std::fill_n(buffers.total, buffers.stride, sink == none ? 0.f : 1.f);
   output.setZero();
 
   auto const tiles = tiles_of(mode, w, q_tile, shape);
@@ -106,32 +97,43 @@ void attend_tile(M const& mode, where const& w, problem const& p, Source const& 
     int const begin = (top.index - length + 1) * shape.columns;
     int const columns = minimum(begin + length * shape.columns, w.k_len) - begin;
 
-    Eigen::Map<rows_by_columns> scores(buffers.scores, rows, columns);
-    scores.noalias() = query * as_floats<T>(source.keys(p, w.batch, w.kv_head, begin), columns, d, buffers.keys).transpose();
+    // Leading rows that do not see column c of the run; 0 in full tiles.
+    auto const hidden = [&](int c) {
+      return w.causal && top.kind != tile_kind::full ? minimum(maximum(begin + c - w.position(first), 0), rows) : 0;
+    };
+    // Products by strips of columns: where the causal edge cuts the tile, rows above it are left out.
+    int const strip = top.kind == tile_kind::full ? columns : clipped_strip;
+    key_rows const keys = as_floats<T>(source.keys(p, w.batch, w.kv_head, begin), columns, d, buffers.keys);
+    query_rows scores(buffers.scores, rows, columns, stride);
+    for (int c = 0; c < columns; c += strip) {
+      int const width = minimum(strip, columns - c), below = rows - hidden(c);
+      scores.block(rows - below, c, below, width).noalias() = query.bottomRows(below) * keys.middleRows(c, width).transpose();
+    }
 
     bool const asks = has_partial_of<M> && top.kind == tile_kind::partial;
     if (scoring_mode<M> || asks) {
       for (int c = 0; c < columns; ++c)
         for (int r = 0; r < rows; ++r) {
-          float& s = buffers.scores[std::int64_t{c} * rows + r];
+          float& s = buffers.scores[std::int64_t{c} * buffers.stride + r];
           bool const kept = w.admits(first + r, begin + c) && (!asks || mode.keeps(w, first + r, begin + c));
           s = kept ? score_of(mode, w, s, first + r, begin + c) : none;
         }
-    } else if (top.kind != tile_kind::full && w.causal) {
-      for (int c = 0; c < columns; ++c) {  // rows before the key's own position do not see it
-        int const hidden = minimum(maximum(begin + c - w.position(first), 0), rows);
-        std::fill_n(buffers.scores + std::int64_t{c} * rows, hidden, none);
-      }
+    } else if (top.kind != tile_kind::full) {
+      for (int c = 0; c < columns; ++c) std::fill_n(buffers.scores + std::int64_t{c} * buffers.stride, hidden(c), none);
     }
 
-    if (online_softmax(buffers.scores, rows, columns, buffers.highest, buffers.total, buffers.scale))
+    if (online_softmax(buffers.scores, buffers.stride, rows, columns, buffers.highest, buffers.total, buffers.scale))
       output.array().colwise() *= Eigen::Map<Eigen::ArrayXf const>(buffers.scale, rows);
-    output.noalias() += scores * as_floats<T>(source.values(p, w.batch, w.kv_head, begin), columns, d, buffers.keys);
+    key_rows const values = as_floats<T>(source.values(p, w.batch, w.kv_head, begin), columns, d, buffers.keys);
+    for (int c = 0; c < columns; c += strip) {
+      int const width = minimum(strip, columns - c), below = rows - hidden(c);
+      output.bottomRows(below).noalias() += scores.block(rows - below, c, below, width) * values.middleRows(c, width);
+    }
   }
 
   for (int r = 0; r < rows; ++r) {
     float const total = buffers.total[r];
-    store_scaled(buffers.output + r, rows, out[first + r], d, total > 0 ? 1.f / total : 0.f);
+    store_scaled(buffers.output + r, buffers.stride, out[first + r], d, total > 0 ? 1.f / total : 0.f);
     if (lse.data != nullptr) *lse[first + r] = total > 0 ? buffers.highest[r] + std::log(total) : none;
   }
 }

@@ -11,6 +11,9 @@ struct cpu_tiling {
   int run;           // keys taken at once where full tiles lie next to each other
 };
 
+/// Columns multiplied at once in a tile that the causal edge cuts.
+inline constexpr int clipped_strip = 64;
+
 /// The tile must divide what a list mode allows (`largest`, 0 binds nothing), and stay inside a page.
 constexpr cpu_tiling cpu_tiling_for(tile_shape largest, problem const& p, int page) {
   tile_shape const shape{gcd(largest.rows, 128), gcd(gcd(largest.columns, page), 128)};
