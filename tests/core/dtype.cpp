@@ -186,7 +186,7 @@ TEST_CASE("half does not depend on the processor's treatment of subnormal floats
   _mm_setcsr(before | 0x8040u);  // flush to zero, denormals are zero
   int wrong = 0;
   for (std::uint32_t i = 0; i < 0x7c00; ++i) {
-    std::uint16_t volatile const bits = static_cast<std::uint16_t>(i);
+    std::uint16_t const volatile bits = static_cast<std::uint16_t>(i);
     wrong += half(static_cast<float>(half::from_bits(bits))).bits != i;
   }
   _mm_setcsr(before);

@@ -17,11 +17,12 @@ using elastic::testing::golden_file;
 
 TEST_CASE("every fixture opens and has its cases") {
   std::vector<std::pair<char const*, std::size_t>> const fixtures{{"attention.safetensors", 11},
-                                                                   {"streaming_masks.safetensors", 14},
-                                                                   {"xattn.safetensors", 10},
-                                                                   {"router.safetensors", 16},
-                                                                   {"moba_vertical_slash.safetensors", 4}};
-  for (auto const& [name, cases] : fixtures) {
+                                                                  {"streaming_masks.safetensors", 14},
+                                                                  {"xattn.safetensors", 10},
+                                                                  {"router.safetensors", 16},
+                                                                  {"moba_vertical_slash.safetensors", 4}};
+  for (auto const& [file_name, cases] : fixtures) {
+    std::string const name = file_name;
     CAPTURE(name);
     golden_file const fixture(name);
     CHECK(fixture.cases().size() == cases);

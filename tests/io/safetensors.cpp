@@ -170,7 +170,9 @@ TEST_CASE("BOOL is written from bool and read as uint8_t") {
   CHECK(file.view<std::uint8_t, 1>("b")(2) == 1);
 
   auto const odd = safetensors_file::from_bytes(
-      safetensors_writer{}.add_bytes("b", safetensors_dtype::boolean, {2}, bytes{std::byte{0}, std::byte{2}}).to_bytes());
+      safetensors_writer{}
+          .add_bytes("b", safetensors_dtype::boolean, {2}, bytes{std::byte{0}, std::byte{2}})
+          .to_bytes());
   check_contains(message_of([&] { odd.load<std::uint8_t>("b"); }), {"tensor \"b\"", "BOOL byte 2", "0 or 1"});
 }
 
@@ -226,15 +228,14 @@ TEST_CASE("headers of other writers: any order, spaces around, escapes") {
 // ---------------------------------------------------------------------------------------------------------------------
 
 TEST_CASE("floating-point types convert among each other and round once") {
-  auto const file = safetensors_file::from_bytes(safetensors_writer{}
-                                                     .add("half", {2}, std::vector<half>{half(1.5f), half(0x1p-24f)})
-                                                     .add("bfloat16", {1}, std::vector<bfloat16>{bfloat16(3.0e38f)})
-                                                     .add("float", {2}, std::vector<float>{1.0f + 0x1p-11f, -0.0f})
-                                                     // float would round the first up to a tie, and that to even.
-                                                     .add("double", {4},
-                                                          std::vector<double>{1.0 + 0x1p-11 + 0x1p-40, 1e300, -1e-300,
-                                                                              std::nan("")})
-                                                     .to_bytes());
+  auto const file = safetensors_file::from_bytes(
+      safetensors_writer{}
+          .add("half", {2}, std::vector<half>{half(1.5f), half(0x1p-24f)})
+          .add("bfloat16", {1}, std::vector<bfloat16>{bfloat16(3.0e38f)})
+          .add("float", {2}, std::vector<float>{1.0f + 0x1p-11f, -0.0f})
+          // float would round the first up to a tie, and that to even.
+          .add("double", {4}, std::vector<double>{1.0 + 0x1p-11 + 0x1p-40, 1e300, -1e-300, std::nan("")})
+          .to_bytes());
   CHECK(file.load<float>("half") == std::vector<float>{1.5f, 0x1p-24f});
   CHECK(file.load<double>("half") == std::vector<double>{1.5, 0x1p-24});
   CHECK(file.load<bfloat16>("half")[0].bits == 0x3fc0);
@@ -291,13 +292,14 @@ TEST_CASE("integers convert where every value fits, and not otherwise") {
 }
 
 TEST_CASE("a view wants the exact dtype, rank and alignment") {
-  auto const file = safetensors_file::from_bytes(
-      file_of(R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"b":{"dtype":"F32","shape":[2],"data_offsets":[1,9]}})",
-              9));
+  auto const file = safetensors_file::from_bytes(file_of(
+      R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"b":{"dtype":"F32","shape":[2],"data_offsets":[1,9]}})",
+      9));
   check_contains(message_of([&] { file.view<half, 1>("b"); }), {"tensor \"b\"", "got dtype F32", "expected dtype F16"});
   check_contains(message_of([&] { file.view<std::int8_t, 1>("a"); }), {"got dtype U8", "expected dtype I8"});
   check_contains(message_of([&] { file.view<float, 2>("b"); }), {"tensor \"b\"", "shape [2]", "2 dimensions"});
-  check_contains(message_of([&] { file.view<float, 1>("b"); }), {"tensor \"b\"", "offset 1", "multiple of 4", "load()"});
+  check_contains(message_of([&] { file.view<float, 1>("b"); }),
+                 {"tensor \"b\"", "offset 1", "multiple of 4", "load()"});
   CHECK(file.load<float>("b") == std::vector<float>{0, 0});
   check_contains(message_of([&] { file.load<float>("c"); }), {"tensor name \"c\"", "\"a\", \"b\""});
   check_contains(message_of([&] { file.metadata("c"); }), {"metadata key \"c\""});
@@ -309,7 +311,8 @@ TEST_CASE("a view wants the exact dtype, rank and alignment") {
 
 TEST_CASE("what cannot be opened is told by its path") {
   scratch_folder const folder;
-  check_contains(message_of([&] { safetensors_file::open(folder / "absent"); }), {"path: got", "absent", "can be read"});
+  check_contains(message_of([&] { safetensors_file::open(folder / "absent"); }),
+                 {"path: got", "absent", "can be read"});
   check_contains(message_of([&] { safetensors_file::open(folder.path); }), {"path: got"});
   put(folder / "bad", "short");
   check_contains(message_of([&] { safetensors_file::open(folder / "bad"); }), {"bad", "got 5 bytes", "8 bytes"});
@@ -318,8 +321,7 @@ TEST_CASE("what cannot be opened is told by its path") {
 TEST_CASE("truncated files, at every length") {
   bytes const whole = safetensors_writer{}.add("a", {2}, std::vector<float>{1, 2}).to_bytes();
   for (std::size_t length = 0; length < whole.size(); ++length) {
-    auto const message =
-        message_of([&] { safetensors_file::from_bytes(std::span(whole).first(length), "f"); });
+    auto const message = message_of([&] { safetensors_file::from_bytes(std::span(whole).first(length), "f"); });
     CHECK(message.starts_with("elastic: f"));
   }
   CHECK(message_of([&] { safetensors_file::from_bytes(whole); }) == "nothing thrown");
@@ -360,7 +362,8 @@ TEST_CASE("headers that are no JSON, or no object") {
 }
 
 TEST_CASE("invalid UTF-8, and lone surrogates") {
-  for (std::string_view const bad : {"\xff", "\xc0\xaf", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xe2\x82", "\\ud800", "\\udc00x"}) {
+  for (std::string_view const bad :
+       {"\xff", "\xc0\xaf", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xe2\x82", "\\ud800", "\\udc00x"}) {
     check_contains(refusal("{\"" + std::string(bad) + "\":{}}"), {"no JSON at byte", "JSON in UTF-8"});
     check_contains(refusal("{\"__metadata__\":{\"k\":\"" + std::string(bad) + "\"}}"), {"no JSON at byte"});
   }
@@ -406,7 +409,7 @@ TEST_CASE("shapes that are negative, fractional or overflow") {
   check_contains(with("[18446744073709551616]"), {"shape: got"});
   check_contains(with("[9223372036854775807]"), {"shape: got [9223372036854775807]", "below 2^63"});
   check_contains(with("[4294967296, 4294967296]"), {"below 2^63"});
-  check_contains(with("[2305843009213693952]"), {"below 2^63"});  // 2^61 elements of 4 bytes
+  check_contains(with("[2305843009213693952]"), {"below 2^63"});     // 2^61 elements of 4 bytes
   check_contains(with("[4611686018427387904, 4]"), {"below 2^63"});  // 2^66 bytes: zero in 64 bits
   check_contains(with("[9223372036854775807, 9223372036854775807, 0]"), {"below 2^63"});
 }
@@ -616,12 +619,24 @@ TEST_CASE("fuzz: bytes flipped, removed, inserted, cut off") {
       std::size_t const at = below(random() % 2 ? file.size() : std::min<std::size_t>(file.size(), 64));
       auto const where = file.begin() + static_cast<std::ptrdiff_t>(at);
       switch (below(6)) {
-        case 0: *where ^= static_cast<std::byte>(1u << below(8)); break;
-        case 1: *where = static_cast<std::byte>(below(256)); break;
-        case 2: file.erase(where, where + static_cast<std::ptrdiff_t>(std::min(file.size() - at, 1 + below(9)))); break;
-        case 3: file.insert(where, 1 + below(9), static_cast<std::byte>(below(256))); break;
-        case 4: file.resize(at); break;
-        case 5: *where = static_cast<std::byte>("{}[],:\"0-9.eE\\u"[below(15)]); break;
+        case 0:
+          *where ^= static_cast<std::byte>(1u << below(8));
+          break;
+        case 1:
+          *where = static_cast<std::byte>(below(256));
+          break;
+        case 2:
+          file.erase(where, where + static_cast<std::ptrdiff_t>(std::min(file.size() - at, 1 + below(9))));
+          break;
+        case 3:
+          file.insert(where, 1 + below(9), static_cast<std::byte>(below(256)));
+          break;
+        case 4:
+          file.resize(at);
+          break;
+        case 5:
+          *where = static_cast<std::byte>("{}[],:\"0-9.eE\\u"[below(15)]);
+          break;
       }
     }
     accepted += accepts(file);
@@ -634,10 +649,30 @@ TEST_CASE("fuzz: bytes flipped, removed, inserted, cut off") {
 TEST_CASE("fuzz: header text with the length kept right") {
   bytes const seed = fuzz_seed();
   std::string const header = header_of(seed);
-  std::vector<std::string> const words{"0",     "-1",   "1e9",   "18446744073709551615", "9223372036854775807", "{}",
-                                       "[]",    "null", "true",  "\"F32\"",              "\"U8\"",              ",",
-                                       "[0,0]", "{",    "}",     "\"shape\":[1]",        "\\ud800",             "\xc3\x28",
-                                       "\"\"",  ":",    "[[[[", "__metadata__",         "4294967296",          " "};
+  std::vector<std::string> const words{"0",
+                                       "-1",
+                                       "1e9",
+                                       "18446744073709551615",
+                                       "9223372036854775807",
+                                       "{}",
+                                       "[]",
+                                       "null",
+                                       "true",
+                                       "\"F32\"",
+                                       "\"U8\"",
+                                       ",",
+                                       "[0,0]",
+                                       "{",
+                                       "}",
+                                       "\"shape\":[1]",
+                                       "\\ud800",
+                                       "\xc3\x28",
+                                       "\"\"",
+                                       ":",
+                                       "[[[[",
+                                       "__metadata__",
+                                       "4294967296",
+                                       " "};
   std::mt19937 random(7);
   auto const below = [&](std::size_t end) { return static_cast<std::size_t>(random()) % end; };
   int accepted = 0;
@@ -646,14 +681,20 @@ TEST_CASE("fuzz: header text with the length kept right") {
     for (std::size_t change = 1 + below(2); change > 0; --change) {
       std::size_t const at = below(text.size());
       switch (below(4)) {
-        case 0: text.replace(at, below(4), words[below(words.size())]); break;
-        case 1: text.erase(at, 1 + below(6)); break;
+        case 0:
+          text.replace(at, below(4), words[below(words.size())]);
+          break;
+        case 1:
+          text.erase(at, 1 + below(6));
+          break;
         case 2: {  // another digit where a digit is
           std::size_t const digit = text.find_first_of("0123456789", at);
           if (digit != text.npos) text[digit] = static_cast<char>('0' + below(10));
           break;
         }
-        case 3: text.insert(at, text.substr(below(text.size()), below(40))); break;
+        case 3:
+          text.insert(at, text.substr(below(text.size()), below(40)));
+          break;
       }
     }
     accepted += accepts(with_header(text, seed));

@@ -5,7 +5,8 @@
 //   for (auto const& golden : fixture.cases()) {
 //     int const d = golden.parameters.at("d");
 //     auto const q = golden.load<float>("q");                            // values and shape
-//     auto const view = q.as_heads();                                    // [B, H, S, d] as (batch, seq, heads, head_dim)
+//     auto const view = q.as_heads();                                    // [B, H, S, d] as (batch, seq, heads,
+//     head_dim)
 //   }
 #pragma once
 
@@ -121,8 +122,7 @@ class golden_file {
 
   template <class T>
   static void gather(golden_tensor<T> const& from, std::vector<std::int64_t> const& begin,
-                     std::vector<std::int64_t> const& end, std::size_t axis, std::int64_t offset,
-                     std::vector<T>& to) {
+                     std::vector<std::int64_t> const& end, std::size_t axis, std::int64_t offset, std::vector<T>& to) {
     if (axis == end.size()) {
       to.push_back(from.values[static_cast<std::size_t>(offset)]);
       return;

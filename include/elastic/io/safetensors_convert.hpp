@@ -22,19 +22,31 @@ namespace elastic::detail {
 template <class Function>
 decltype(auto) with_type(safetensors_dtype dtype, Function&& function) {
   switch (dtype) {
-    case safetensors_dtype::i8: return function(std::type_identity<std::int8_t>{});
-    case safetensors_dtype::u16: return function(std::type_identity<std::uint16_t>{});
-    case safetensors_dtype::i16: return function(std::type_identity<std::int16_t>{});
-    case safetensors_dtype::f16: return function(std::type_identity<half>{});
-    case safetensors_dtype::bf16: return function(std::type_identity<bfloat16>{});
-    case safetensors_dtype::u32: return function(std::type_identity<std::uint32_t>{});
-    case safetensors_dtype::i32: return function(std::type_identity<std::int32_t>{});
-    case safetensors_dtype::f32: return function(std::type_identity<float>{});
-    case safetensors_dtype::u64: return function(std::type_identity<std::uint64_t>{});
-    case safetensors_dtype::i64: return function(std::type_identity<std::int64_t>{});
-    case safetensors_dtype::f64: return function(std::type_identity<double>{});
+    case safetensors_dtype::i8:
+      return function(std::type_identity<std::int8_t>{});
+    case safetensors_dtype::u16:
+      return function(std::type_identity<std::uint16_t>{});
+    case safetensors_dtype::i16:
+      return function(std::type_identity<std::int16_t>{});
+    case safetensors_dtype::f16:
+      return function(std::type_identity<half>{});
+    case safetensors_dtype::bf16:
+      return function(std::type_identity<bfloat16>{});
+    case safetensors_dtype::u32:
+      return function(std::type_identity<std::uint32_t>{});
+    case safetensors_dtype::i32:
+      return function(std::type_identity<std::int32_t>{});
+    case safetensors_dtype::f32:
+      return function(std::type_identity<float>{});
+    case safetensors_dtype::u64:
+      return function(std::type_identity<std::uint64_t>{});
+    case safetensors_dtype::i64:
+      return function(std::type_identity<std::int64_t>{});
+    case safetensors_dtype::f64:
+      return function(std::type_identity<double>{});
     case safetensors_dtype::boolean:
-    case safetensors_dtype::u8: break;
+    case safetensors_dtype::u8:
+      break;
   }
   return function(std::type_identity<std::uint8_t>{});
 }
@@ -89,13 +101,14 @@ inline float round_to_odd(double value) {
 }
 
 template <class To, class From>
-  requires(converts<From, To>())
-To convert(From value) {
+requires(converts<From, To>()) To convert(From value) {
   if constexpr (std::same_as<To, From>) {
     return value;
   } else if constexpr (std::integral<From> || std::same_as<To, float> || std::same_as<To, double>) {
-    if constexpr (std::integral<From> || std::same_as<From, double>) return static_cast<To>(value);
-    else return static_cast<To>(static_cast<float>(value));
+    if constexpr (std::integral<From> || std::same_as<From, double>)
+      return static_cast<To>(value);
+    else
+      return static_cast<To>(static_cast<float>(value));
   } else if constexpr (std::same_as<From, double>) {
     return To(round_to_odd(value));
   } else {

@@ -36,11 +36,10 @@ enum class safetensors_dtype : std::uint8_t { boolean, u8, i8, u16, i16, f16, bf
 
 /// C++ types that stand for one of them; bool can be written, and is read as uint8_t.
 template <class T>
-concept safetensors_element =
-    element<T> || std::same_as<T, double> || std::same_as<T, bool> || std::same_as<T, std::int8_t> ||
-    std::same_as<T, std::uint8_t> || std::same_as<T, std::int16_t> || std::same_as<T, std::uint16_t> ||
-    std::same_as<T, std::int32_t> || std::same_as<T, std::uint32_t> || std::same_as<T, std::int64_t> ||
-    std::same_as<T, std::uint64_t>;
+concept safetensors_element = element<T> || std::same_as<T, double> || std::same_as<T, bool> ||
+    std::same_as<T, std::int8_t> || std::same_as<T, std::uint8_t> || std::same_as<T, std::int16_t> ||
+    std::same_as<T, std::uint16_t> || std::same_as<T, std::int32_t> || std::same_as<T, std::uint32_t> ||
+    std::same_as<T, std::int64_t> || std::same_as<T, std::uint64_t>;
 
 /// One tensor of a file. `begin` and `end` are byte offsets from the start of the data.
 struct safetensors_entry {
@@ -68,10 +67,18 @@ struct safetensors_type {
 };
 
 inline constexpr std::array<safetensors_type, 13> safetensors_types{{
-    {safetensors_dtype::boolean, "BOOL", 1}, {safetensors_dtype::u8, "U8", 1},   {safetensors_dtype::i8, "I8", 1},
-    {safetensors_dtype::u16, "U16", 2},      {safetensors_dtype::i16, "I16", 2}, {safetensors_dtype::f16, "F16", 2},
-    {safetensors_dtype::bf16, "BF16", 2},    {safetensors_dtype::u32, "U32", 4}, {safetensors_dtype::i32, "I32", 4},
-    {safetensors_dtype::f32, "F32", 4},      {safetensors_dtype::u64, "U64", 8}, {safetensors_dtype::i64, "I64", 8},
+    {safetensors_dtype::boolean, "BOOL", 1},
+    {safetensors_dtype::u8, "U8", 1},
+    {safetensors_dtype::i8, "I8", 1},
+    {safetensors_dtype::u16, "U16", 2},
+    {safetensors_dtype::i16, "I16", 2},
+    {safetensors_dtype::f16, "F16", 2},
+    {safetensors_dtype::bf16, "BF16", 2},
+    {safetensors_dtype::u32, "U32", 4},
+    {safetensors_dtype::i32, "I32", 4},
+    {safetensors_dtype::f32, "F32", 4},
+    {safetensors_dtype::u64, "U64", 8},
+    {safetensors_dtype::i64, "I64", 8},
     {safetensors_dtype::f64, "F64", 8},
 }};
 
@@ -85,8 +92,8 @@ constexpr safetensors_type const& type_of(safetensors_dtype dtype) {
 /// Text from a file, made fit for a message: quoted, escaped, valid UTF-8 and not endless.
 inline std::string in_quotes(std::string_view text) {
   constexpr std::size_t limit = 120;
-  std::string shown = nlohmann::json(std::string(text.substr(0, limit)))
-                          .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  std::string shown =
+      nlohmann::json(std::string(text.substr(0, limit))).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
   if (text.size() > limit) shown += "…";
   return shown;
 }
@@ -115,8 +122,7 @@ inline std::optional<std::uint64_t> byte_count(std::vector<std::int64_t> const& 
 /// {name: {"dtype": string, "shape": [integer…], "data_offsets": [begin, end]}…, "__metadata__": {string: string…}}.
 class safetensors_header_reader {
  public:
-  safetensors_header_reader(std::string const& source, safetensors_header& header)
-      : source_(source), header_(header) {}
+  safetensors_header_reader(std::string const& source, safetensors_header& header) : source_(source), header_(header) {}
 
   bool null() { return refuse("null"); }
   bool boolean(bool value) { return refuse(show(value)); }
@@ -169,7 +175,8 @@ class safetensors_header_reader {
   bool key(std::string& name) {
     key_ = std::move(name);
     if (place_ == place::header) {
-      if (!names_.emplace(key_, 0).second) throw error(where("header"), "key " + in_quotes(key_) + " twice", "unique keys");
+      if (!names_.emplace(key_, 0).second)
+        throw error(where("header"), "key " + in_quotes(key_) + " twice", "unique keys");
     } else if (place_ == place::metadata) {
       if (header_.metadata.contains(key_)) {
         throw error(where("__metadata__"), "key " + in_quotes(key_) + " twice", "unique keys");
@@ -229,15 +236,19 @@ class safetensors_header_reader {
       case place::header:
         if (key_ != "__metadata__") throw error(where("tensor " + in_quotes(key_)), given, "an object");
         throw error(where(key_), given, "an object of strings");
-      case place::metadata: throw error(where("__metadata__, key " + in_quotes(key_)), given, "a string");
+      case place::metadata:
+        throw error(where("__metadata__, key " + in_quotes(key_)), given, "a string");
       case place::tensor:
         if (key_ == "dtype") throw error(where(tensor + ", dtype"), given, "one of " + dtype_names());
         if (key_ == "shape") throw error(where(tensor + ", shape"), given, "an array of extents");
         throw error(where(tensor), given, "dtype, shape and data_offsets, once each");
-      case place::shape: throw error(where(tensor + ", shape"), given, "extents from 0 to 2^63 - 1");
-      case place::data_offsets: throw error(where(tensor + ", data_offsets"), given, "two offsets [begin, end]");
+      case place::shape:
+        throw error(where(tensor + ", shape"), given, "extents from 0 to 2^63 - 1");
+      case place::data_offsets:
+        throw error(where(tensor + ", data_offsets"), given, "two offsets [begin, end]");
       case place::before:
-      case place::after: break;
+      case place::after:
+        break;
     }
     throw error(where("header"), given, "a JSON object");
   }
