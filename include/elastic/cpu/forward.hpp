@@ -73,8 +73,7 @@ void attend_tile(M const& mode, where const& w, problem const& p, Source const& 
   int const d = p.head_dim;
 
   Eigen::OuterStride<> const stride(buffers.stride);
-  for (int r = 0; r < rows; ++r)
-    load_scaled(queries[first + r], buffers.query + r, buffers.stride, d, p.softmax_scale);
+  load_columns(queries, first, rows, d, p.softmax_scale, buffers.query, buffers.stride);
   query_rows const query(buffers.query, rows, d, stride);
   query_rows output(buffers.output, rows, d, stride);
   float const sink = sink_logit_of(mode, w);
@@ -133,9 +132,10 @@ void attend_tile(M const& mode, where const& w, problem const& p, Source const& 
 
   for (int r = 0; r < rows; ++r) {
     float const total = buffers.total[r];
-    store_scaled(buffers.output + r, buffers.stride, out[first + r], d, total > 0 ? 1.f / total : 0.f);
+    buffers.scale[r] = total > 0 ? 1.f / total : 0.f;
     if (lse.data != nullptr) *lse[first + r] = total > 0 ? buffers.highest[r] + std::log(total) : none;
   }
+  store_columns(buffers.output, buffers.stride, buffers.scale, out, first, rows, d);
 }
 
 /// The whole problem. Arguments are checked by the front door.
