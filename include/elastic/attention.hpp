@@ -97,7 +97,7 @@ class attention {
     router_.check(p, routes<Mode>);
     if constexpr (head_router<Router> && Backend::on_host) {
       for (int b = 0; b < p.batch; ++b)
-        for (int h = 0; h < p.query_heads; ++h) assignment(b, h) = router_(p, b, h);
+        for (int h = 0; h < p.query_heads; ++h) assignment(b, h) = router_(p, b, h, routes<Mode>);
     } else {
       static_assert(requires { route_on(backend_, router_, mode_, in, p, assignment, memory); },
                     "elastic: this Router has no route_on for this Backend");

@@ -182,9 +182,33 @@ problem make_problem(heads_view<T const> const& q, paged_cache<T> const& cache, 
   return p;
 }
 
+/// The problem as keys (batch, k_len, kv_heads, head_dim) alone tell it; −1 query heads are as many as KV
+/// heads. Any head_dim. Throws elastic::error.
+template <class T>
+problem make_keys_problem(heads_view<T const> const& keys, options const& o = {}, std::int64_t query_heads = -1,
+                          char const* name = "k_pre_rope") {
+  detail::check_heads(name, keys);
+  problem p;
+  p.batch = static_cast<int>(keys.extents[0]);
+  p.kv_heads = static_cast<int>(keys.extents[2]);
+  p.query_heads = query_heads < 0 ? p.kv_heads : static_cast<int>(query_heads);
+  p.head_dim = static_cast<int>(keys.extents[3]);
+  p.q_len = p.k_len = static_cast<int>(keys.extents[1]);
+  detail::check_heads_divide(p.query_heads, p.kv_heads);
+  if (!o.cu_seqlens_k.empty()) {
+    require(keys.extents[0] == 1, name, detail::shape_of(keys), "a batch of 1 where sequences are packed");
+    p.q_len = p.k_len = detail::check_cu_seqlens("options.cu_seqlens_k", o.cu_seqlens_k, keys.extents[1]);
+    p.batch = static_cast<int>(o.cu_seqlens_k.size()) - 1;
+    p.cu_seqlens_q = p.cu_seqlens_k = o.cu_seqlens_k.data();
+  }
+  detail::apply_options(p, o);
+  return p;
+}
+
 namespace detail {
 
-/// What a router is asked about: sequences and heads from the assignment, lengths from whichever tensor came.
+/// What a router is asked about: sequences and heads from the assignment, lengths from whichever tensor
+/// came. Where no keys came, kv_heads and the lengths are 0.
 template <class T>
 problem make_route_problem(route_inputs<T> const& in, const_assignment_view const& assignment, options const& o) {
   check_view("assignment", assignment);
@@ -192,24 +216,18 @@ problem make_route_problem(route_inputs<T> const& in, const_assignment_view cons
   problem p;
   if (in.q && in.k) {
     p = make_problem<T>(in.q, in.k, o);
-    require(!in.v || in.v.extents[1] == in.k.extents[1], "v", shape_of(in.v), "as many rows as k");
-    require(!in.k_pre_rope || in.k_pre_rope.extents[2] == p.kv_heads, "k_pre_rope", shape_of(in.k_pre_rope),
-            std::to_string(p.kv_heads) + " KV heads as in k");
+    if (in.v) check_shape("v", in.v, in.k.extents[0], in.k.extents[1], in.k.extents[2], in.k.extents[3]);
+    if (in.k_pre_rope)
+      check_shape("k_pre_rope", in.k_pre_rope, in.k.extents[0], in.k.extents[1], in.k.extents[2], in.k.extents[3]);
+  } else if (in.k_pre_rope || in.k) {
+    bool const before_rope = bool(in.k_pre_rope);
+    p = make_keys_problem<T>(before_rope ? in.k_pre_rope : in.k, o, assignment.extents[1],
+                             before_rope ? "k_pre_rope" : "k");
   } else {
-    heads_view<T const> const keys = in.k_pre_rope;
-    p.batch = static_cast<int>(keys ? keys.extents[0] : assignment.extents[0]);
+    p.batch = static_cast<int>(assignment.extents[0]);
     p.query_heads = static_cast<int>(assignment.extents[1]);
-    p.kv_heads = static_cast<int>(keys ? keys.extents[2] : assignment.extents[1]);
-    p.head_dim = static_cast<int>(keys.extents[3]);
-    p.q_len = p.k_len = static_cast<int>(keys.extents[1]);
-    if (!o.cu_seqlens_k.empty() && keys) {
-      require(keys.extents[0] == 1, "k_pre_rope batch", keys.extents[0], "1 where sequences are packed");
-      p.q_len = p.k_len = check_cu_seqlens("options.cu_seqlens_k", o.cu_seqlens_k, keys.extents[1]);
-      p.batch = static_cast<int>(o.cu_seqlens_k.size()) - 1;
-      p.cu_seqlens_q = p.cu_seqlens_k = o.cu_seqlens_k.data();
-    }
+    p.kv_heads = 0;
     apply_options(p, o);
-    check_heads_divide(p.query_heads, p.kv_heads);
   }
   require(assignment.extents[0] == p.batch && assignment.extents[1] == p.query_heads, "assignment",
           shape_of(assignment), shape_of({p.batch, p.query_heads}));

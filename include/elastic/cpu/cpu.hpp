@@ -2,6 +2,8 @@
 #pragma once
 
 #include <elastic/cpu/forward.hpp>
+#include <elastic/cpu/select_antidiagonal.hpp>
+#include <elastic/cpu/route.hpp>
 
 namespace elastic {
 

@@ -3,6 +3,8 @@
 #pragma once
 
 #include <elastic/reference/forward.hpp>
+#include <elastic/reference/select_antidiagonal.hpp>
+#include <elastic/reference/route.hpp>
 
 namespace elastic {
 

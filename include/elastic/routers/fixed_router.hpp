@@ -22,7 +22,7 @@ class fixed_router {
             routes_->size(), "layers × query_heads routes");
   }
 
-  int operator()(problem const& p, int, int query_head) const {
+  int operator()(problem const& p, int, int query_head, int) const {
     return routes_ == nullptr ? 0 : (*routes_)[static_cast<std::size_t>(p.layer) * static_cast<std::size_t>(query_heads_) +
                                                static_cast<std::size_t>(query_head)];
   }

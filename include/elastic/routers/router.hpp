@@ -1,11 +1,13 @@
-// A router decides which mode each head takes: it writes a route 0 … routes − 1 for every (sequence,
-// query head). Routers that read no data are a pure function of the head; the others are run by the
-// backend's route_on.
+// A router decides which mode each head takes: it writes a route 0 … modes − 1 for every (sequence,
+// query head). By convention route 0 retrieves and the last route is sparse; a router that knows two
+// classes uses these two. Routers that read no data are a pure function of the head; the others are run
+// by the backend's route_on(backend, router, mode, route_inputs, problem, assignment, workspace).
 #pragma once
 
 #include <concepts>
 
 #include <elastic/core/dtype.hpp>
+#include <elastic/core/error.hpp>
 #include <elastic/core/problem.hpp>
 #include <elastic/core/view.hpp>
 #include <elastic/modes/mode.hpp>
@@ -15,11 +17,20 @@ namespace elastic {
 template <class R>
 concept router = std::copyable<R> && requires(R const& r, problem const& p) { r.check(p, 2); };
 
-/// Decides from the head alone.
+/// Decides from the head alone. The problem's kv_heads is 0 where no keys came that tell it.
 template <class R>
 concept head_router = router<R> && requires(R const& r, problem const& p) {
-  { r(p, 0, 0) } -> std::same_as<int>;  // (problem, sequence, query head)
+  { r(p, 0, 0, 2) } -> std::same_as<int>;  // (problem, sequence, query head, modes)
 };
+
+namespace detail {
+
+/// For routers that treat the query heads of a KV head alike.
+inline void require_kv_heads(problem const& p) {
+  require(p.kv_heads > 0, "k_pre_rope, k", "no tensor", "keys, which tell the number of KV heads");
+}
+
+}  // namespace detail
 
 /// What a router may read; a router throws where a tensor that it needs is absent.
 template <element T>

@@ -1,0 +1,80 @@
+// How far one attention output is from another, per (sequence, query head), over the head's rows:
+//   relative L2        ‖out − expected‖₂ / ‖expected‖₂
+//   maximum            max|out − expected|
+//   relative maximum   max|out − expected| / max|expected|
+// 0 / 0 counts as 0, anything else over 0 as ∞. A NaN in either output is a NaN here.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+#include <elastic/core/error.hpp>
+#include <elastic/core/sequence.hpp>
+
+namespace elastic {
+
+enum class error_measure { relative_l2, maximum, relative_maximum };
+
+struct head_error {
+  double relative_l2 = 0;
+  double maximum = 0;
+  double relative_maximum = 0;
+
+  double by(error_measure measure) const {
+    return measure == error_measure::relative_l2 ? relative_l2
+           : measure == error_measure::maximum   ? maximum
+                                                 : relative_maximum;
+  }
+};
+
+namespace detail {
+
+inline double quotient(double a, double b) { return a == 0 && b == 0 ? 0 : a / b; }
+
+/// max(a, b) that keeps a NaN.
+inline double largest(double a, double b) { return a > b || std::isnan(a) ? a : b; }
+
+}  // namespace detail
+
+/// Row-major (sequence, query head). `out` and `expected` are (batch, q_len, query_heads, head_dim), packed
+/// where offsets are given; rows [begin, end) of every sequence count, −1 being its end.
+template <class A, class B>
+std::vector<head_error> output_errors(heads_view<A> const& out, heads_view<B> const& expected,
+                                      std::span<std::int32_t const> cu_seqlens_q = {}, int begin = 0, int end = -1) {
+  for (int i = 0; i < 4; ++i)
+    require(out.extents[i] == expected.extents[i], "expected", "extent " + std::to_string(expected.extents[i]),
+            std::to_string(out.extents[i]) + " as in out");
+  bool const packed = !cu_seqlens_q.empty();
+  if (packed) {
+    require(out.extents[0] == 1, "out batch", out.extents[0], "1 where sequences are packed");
+    require(cu_seqlens_q.back() <= out.extents[1], "cu_seqlens_q", cu_seqlens_q.back(), "offsets inside out");
+  }
+  int const sequences = static_cast<int>(packed ? static_cast<std::int64_t>(cu_seqlens_q.size()) - 1 : out.extents[0]);
+  std::vector<head_error> errors;
+  for (int b = 0; b < sequences; ++b)
+    for (int h = 0; h < out.extents[2]; ++h) {
+      std::size_t const at = static_cast<std::size_t>(b);
+      int const length = packed ? cu_seqlens_q[at + 1] - cu_seqlens_q[at] : static_cast<int>(out.extents[1]);
+      auto const rows = rows_of(out, packed ? cu_seqlens_q.data() : nullptr, b, h);
+      auto const others = rows_of(expected, packed ? cu_seqlens_q.data() : nullptr, b, h);
+      double squares = 0, all_squares = 0, most = 0, all_most = 0;
+      for (int i = begin; i < (end < 0 ? length : minimum(end, length)); ++i)
+        for (std::int64_t d = 0; d < out.extents[3]; ++d) {
+          double const value = static_cast<double>(static_cast<float>(others[i][d]));
+          double const difference = static_cast<double>(static_cast<float>(rows[i][d])) - value;
+          squares += difference * difference;
+          all_squares += value * value;
+          most = detail::largest(most, std::abs(difference));
+          all_most = detail::largest(all_most, std::abs(value));
+        }
+      errors.push_back({detail::quotient(std::sqrt(squares), std::sqrt(all_squares)), most,
+                        detail::quotient(most, all_most)});
+    }
+  return errors;
+}
+
+}  // namespace elastic
