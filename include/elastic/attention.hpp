@@ -38,12 +38,21 @@ using default_backend = reference;
 template <class B>
 concept backend = std::copyable<B> && requires { { B::on_host } -> std::convertible_to<bool>; };
 
-/// The mode in use at decode: heads with lists or selectors attend to the whole cache.
+/// A backend whose forward takes a workspace of that many bytes as its last argument.
+template <class B>
+concept backend_with_scratch = backend<B> && requires(B const& b, problem const& p) {
+  { b.scratch_bytes(p) } -> std::convertible_to<std::size_t>;
+};
+
+/// The mode in use at decode: heads with lists or selectors attend to the whole cache, planned
+/// ones as the mode that was planned.
 template <class Mode>
 auto decode_mode(Mode const& mode) {
   return map_leaves(mode, [](auto const& leaf) {
     using leaf_type = std::remove_cvref_t<decltype(leaf)>;
-    if constexpr (selector<leaf_type> || list_mode<leaf_type>)
+    if constexpr (requires { leaf.at_decode(); })
+      return decode_mode(leaf.at_decode());
+    else if constexpr (selector<leaf_type> || list_mode<leaf_type>)
       return full{};
     else
       return leaf;
@@ -71,7 +80,7 @@ class attention {
   template <class T>
   problem shape(heads_view<T> const& q, heads_view<T> const& k, options const& o = {}) const {
     using E = std::remove_const_t<T>;
-    problem const p = make_problem<E>(heads_view<E const>(q), heads_view<E const>(k), o);
+    problem const p = make_problem<E>(heads_view<E const>(q), heads_view<E const>(k), o, Backend::on_host);
     check_mode(mode_, p);
     return p;
   }
@@ -93,7 +102,7 @@ class attention {
   template <class T>
   void route(route_inputs<T> const& in, assignment_view const& assignment, workspace memory,
              options const& o = {}) const {
-    problem const p = detail::make_route_problem(in, const_assignment_view(assignment), o);
+    problem const p = detail::make_route_problem(in, const_assignment_view(assignment), o, Backend::on_host);
     router_.check(p, routes<Mode>);
     if constexpr (head_router<Router> && Backend::on_host) {
       for (int b = 0; b < p.batch; ++b)
@@ -148,7 +157,7 @@ class attention {
     workspace_cursor cursor = start(p, memory);
     selected const ready = selected_mode(bind_storage(mode_, p, cursor));
     check_lists(ready, p);
-    backend_.template forward<selected, plain_keys<E>, E>(ready, p, q, plain_keys<E>{k, v}, out, lse, assignment);
+    forward_on<E>(ready, p, q, plain_keys<E>{k, v}, out, lse, assignment, rest_of(memory, cursor));
   }
 
   /// New queries (batch, few, query_heads, head_dim) against a cache, routed as at prefill. The cache
@@ -207,6 +216,7 @@ class attention {
       if constexpr (requires { scratch_bytes_on(backend_, leaf, p); })
         scratch = maximum(scratch, scratch_bytes_on(backend_, leaf, p));
     });
+    if constexpr (backend_with_scratch<Backend>) scratch = maximum(scratch, backend_.scratch_bytes(p));
     if constexpr (requires { scratch_bytes_on(backend_, router_, p); })
       scratch = maximum(scratch, scratch_bytes_on(backend_, router_, p));
     std::size_t const bytes = cursor.used() + scratch;
@@ -245,11 +255,21 @@ class attention {
       });
   }
 
+  template <class E, class M, class Source>
+  void forward_on(M const& mode, problem const& p, heads_view<E const> const& q, Source const& source,
+                  heads_view<E> const& out, lse_view const& lse, const_assignment_view const& assignment,
+                  workspace scratch) const {
+    if constexpr (backend_with_scratch<Backend>)
+      backend_.template forward<M, Source, E>(mode, p, q, source, out, lse, assignment, scratch);
+    else
+      backend_.template forward<M, Source, E>(mode, p, q, source, out, lse, assignment);
+  }
+
   template <class E, class M>
   void decode_with(M const& mode, problem const& p, heads_view<E const> const& q, paged_cache<E> const& cache,
                    heads_view<E> const& out, lse_view const& lse, const_assignment_view const& assignment) const {
     if constexpr (Backend::on_host) detail::check_pages(mode, p, cache, assignment);
-    backend_.template forward<M, paged_cache<E>, E>(mode, p, q, cache, out, lse, assignment);
+    forward_on<E>(mode, p, q, cache, out, lse, assignment, {});
   }
 
   Mode mode_;

@@ -83,6 +83,15 @@ inline int check_cu_seqlens(char const* name, std::span<std::int32_t const> star
   return longest;
 }
 
+/// The longest of packed sequences: read where the host can, else as the options say.
+inline int longest_of(char const* name, std::span<std::int32_t const> starts, std::int64_t rows, char const* most_name,
+                      int most, bool on_host) {
+  if (on_host) return check_cu_seqlens(name, starts, rows);
+  require(starts.size() >= 2, name, starts.size(), "sequences + 1 row offsets");
+  require(most >= 0 && most <= rows, most_name, most, "a length up to the tensor's " + std::to_string(rows) + " rows");
+  return most;
+}
+
 inline void check_heads_divide(std::int64_t query_heads, std::int64_t kv_heads) {
   require(query_heads >= 1, "q heads", query_heads, "at least one query head");
   require(kv_heads >= 1 && query_heads % kv_heads == 0, "k heads", kv_heads,
@@ -92,6 +101,7 @@ inline void check_heads_divide(std::int64_t query_heads, std::int64_t kv_heads) 
 inline void apply_options(problem& p, options const& o) {
   p.causal = o.causal;
   p.layer = o.layer;
+  p.stream = o.stream;
   require(o.layer >= 0, "options.layer", o.layer, "0 or more");
   require(o.threads >= 0 && o.threads <= 4096, "options.threads", o.threads, "0 (every core) to 4096");
   p.threads = o.threads > 0 ? o.threads : maximum(1, static_cast<int>(std::thread::hardware_concurrency()));
@@ -108,9 +118,10 @@ inline void apply_options(problem& p, options const& o) {
 
 }  // namespace detail
 
-/// The problem of q against k. Throws elastic::error.
+/// The problem of q against k; `on_host`: can cu_seqlens be read? Throws elastic::error.
 template <class T>
-problem make_problem(heads_view<T const> const& q, heads_view<T const> const& k, options const& o = {}) {
+problem make_problem(heads_view<T const> const& q, heads_view<T const> const& k, options const& o = {},
+                     bool on_host = true) {
   detail::check_heads("q", q);
   detail::check_heads("k", k);
   problem p;
@@ -131,8 +142,10 @@ problem make_problem(heads_view<T const> const& q, heads_view<T const> const& k,
     require(q.extents[0] == 1, "q batch", q.extents[0], "1 where sequences are packed");
     require(o.cu_seqlens_q.size() == o.cu_seqlens_k.size(), "options.cu_seqlens_k", o.cu_seqlens_k.size(),
             std::to_string(o.cu_seqlens_q.size()) + " offsets as in cu_seqlens_q");
-    p.q_len = detail::check_cu_seqlens("options.cu_seqlens_q", o.cu_seqlens_q, q.extents[1]);
-    p.k_len = detail::check_cu_seqlens("options.cu_seqlens_k", o.cu_seqlens_k, k.extents[1]);
+    p.q_len = detail::longest_of("options.cu_seqlens_q", o.cu_seqlens_q, q.extents[1], "options.max_q_len", o.max_q_len,
+                                 on_host);
+    p.k_len = detail::longest_of("options.cu_seqlens_k", o.cu_seqlens_k, k.extents[1], "options.max_k_len", o.max_k_len,
+                                 on_host);
     p.batch = static_cast<int>(o.cu_seqlens_q.size()) - 1;
     p.cu_seqlens_q = o.cu_seqlens_q.data();
     p.cu_seqlens_k = o.cu_seqlens_k.data();
@@ -185,8 +198,8 @@ problem make_problem(heads_view<T const> const& q, paged_cache<T> const& cache, 
 /// The problem as keys (batch, k_len, kv_heads, head_dim) alone tell it; −1 query heads are as many as KV
 /// heads. Any head_dim. Throws elastic::error.
 template <class T>
-problem make_keys_problem(heads_view<T const> const& keys, options const& o = {}, std::int64_t query_heads = -1,
-                          char const* name = "k_pre_rope") {
+problem make_keys_problem(heads_view<T> const& keys, options const& o = {}, std::int64_t query_heads = -1,
+                          char const* name = "k_pre_rope", bool on_host = true) {
   detail::check_heads(name, keys);
   problem p;
   p.batch = static_cast<int>(keys.extents[0]);
@@ -197,7 +210,8 @@ problem make_keys_problem(heads_view<T const> const& keys, options const& o = {}
   detail::check_heads_divide(p.query_heads, p.kv_heads);
   if (!o.cu_seqlens_k.empty()) {
     require(keys.extents[0] == 1, name, detail::shape_of(keys), "a batch of 1 where sequences are packed");
-    p.q_len = p.k_len = detail::check_cu_seqlens("options.cu_seqlens_k", o.cu_seqlens_k, keys.extents[1]);
+    p.q_len = p.k_len = detail::longest_of("options.cu_seqlens_k", o.cu_seqlens_k, keys.extents[1], "options.max_k_len",
+                                           o.max_k_len, on_host);
     p.batch = static_cast<int>(o.cu_seqlens_k.size()) - 1;
     p.cu_seqlens_q = p.cu_seqlens_k = o.cu_seqlens_k.data();
   }
@@ -210,19 +224,20 @@ namespace detail {
 /// What a router is asked about: sequences and heads from the assignment, lengths from whichever tensor
 /// came. Where no keys came, kv_heads and the lengths are 0.
 template <class T>
-problem make_route_problem(route_inputs<T> const& in, const_assignment_view const& assignment, options const& o) {
+problem make_route_problem(route_inputs<T> const& in, const_assignment_view const& assignment, options const& o,
+                           bool on_host = true) {
   check_view("assignment", assignment);
   check_heads("k_pre_rope", in.k_pre_rope);
   problem p;
   if (in.q && in.k) {
-    p = make_problem<T>(in.q, in.k, o);
+    p = make_problem<T>(in.q, in.k, o, on_host);
     if (in.v) check_shape("v", in.v, in.k.extents[0], in.k.extents[1], in.k.extents[2], in.k.extents[3]);
     if (in.k_pre_rope)
       check_shape("k_pre_rope", in.k_pre_rope, in.k.extents[0], in.k.extents[1], in.k.extents[2], in.k.extents[3]);
   } else if (in.k_pre_rope || in.k) {
     bool const before_rope = bool(in.k_pre_rope);
-    p = make_keys_problem<T>(before_rope ? in.k_pre_rope : in.k, o, assignment.extents[1],
-                             before_rope ? "k_pre_rope" : "k");
+    p = make_keys_problem(before_rope ? in.k_pre_rope : in.k, o, assignment.extents[1],
+                             before_rope ? "k_pre_rope" : "k", on_host);
   } else {
     p.batch = static_cast<int>(assignment.extents[0]);
     p.query_heads = static_cast<int>(assignment.extents[1]);

@@ -28,6 +28,7 @@ struct problem {
   int q_begin = 0;                            // the query rows worked on, of every sequence
   int q_end = 0;
   int threads = 1;                            // of a CPU backend; sizes its scratch
+  void* stream = nullptr;                     // of a CUDA backend
 
   ELASTIC_HOST_DEVICE int group() const { return query_heads / kv_heads; }
   ELASTIC_HOST_DEVICE bool packed() const { return cu_seqlens_q != nullptr; }
@@ -42,7 +43,9 @@ struct options {
   int threads = 0;                                  // cpu: 0 takes every core
   void* stream = nullptr;                           // cuda: a cudaStream_t
   std::span<std::int32_t const> cu_seqlens_q = {};  // packed sequences, (sequences + 1); empty: equal lengths
-  std::span<std::int32_t const> cu_seqlens_k = {};
+  std::span<std::int32_t const> cu_seqlens_k = {};  // in the backend's memory
+  int max_q_len = -1;                               // cuda, packed: bounds on the lengths, since the host
+  int max_k_len = -1;                               // cannot read them; longer sequences are cut
   int q_begin = 0;                                  // query rows [q_begin, q_end) of every sequence, in
   int q_end = -1;                                   // multiples of chunk_alignment; −1: to the end
 };

@@ -23,8 +23,8 @@ struct strided_view {
 
   strided_view() = default;
 
-  /// A dense row-major view.
-  ELASTIC_HOST_DEVICE strided_view(T* pointer, std::array<std::int64_t, Rank> const& shape) : data(pointer) {
+  /// A dense row-major view. Made on the host.
+  strided_view(T* pointer, std::array<std::int64_t, Rank> const& shape) : data(pointer) {
     std::int64_t step = 1;
     for (int i = Rank - 1; i >= 0; --i) {
       extents[i] = shape[static_cast<std::size_t>(i)];
@@ -33,8 +33,7 @@ struct strided_view {
     }
   }
 
-  ELASTIC_HOST_DEVICE strided_view(T* pointer, std::array<std::int64_t, Rank> const& shape,
-                                   std::array<std::int64_t, Rank> const& steps)
+  strided_view(T* pointer, std::array<std::int64_t, Rank> const& shape, std::array<std::int64_t, Rank> const& steps)
       : data(pointer) {
     for (int i = 0; i < Rank; ++i) {
       extents[i] = shape[static_cast<std::size_t>(i)];

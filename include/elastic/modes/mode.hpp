@@ -76,13 +76,17 @@ ELASTIC_HOST_DEVICE Real score_of(M const& mode, where const& w, Real s, int q, 
     return s;
 }
 
+namespace detail {
+inline constexpr float minus_infinity = -std::numeric_limits<float>::infinity();  // device code may not call infinity()
+}
+
 /// The head's sink logit, −∞ where the mode has none.
 template <class M>
 ELASTIC_HOST_DEVICE float sink_logit_of(M const& mode, where const& w) {
   if constexpr (sink_logit_mode<M>)
     return mode.sink_logit(w);
   else
-    return -std::numeric_limits<float>::infinity();
+    return detail::minus_infinity;
 }
 
 /// The largest tile a kernel may use: its rows and columns must divide these; 0 binds nothing. Only
