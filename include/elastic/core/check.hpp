@@ -237,7 +237,7 @@ problem make_route_problem(route_inputs<T> const& in, const_assignment_view cons
   } else if (in.k_pre_rope || in.k) {
     bool const before_rope = bool(in.k_pre_rope);
     p = make_keys_problem(before_rope ? in.k_pre_rope : in.k, o, assignment.extents[1],
-                             before_rope ? "k_pre_rope" : "k", on_host);
+                          before_rope ? "k_pre_rope" : "k", on_host);
   } else {
     p.batch = static_cast<int>(assignment.extents[0]);
     p.query_heads = static_cast<int>(assignment.extents[1]);
