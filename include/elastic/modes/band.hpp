@@ -16,12 +16,13 @@ struct band {
 /// Sink tiles, sink edge, window edge, window, and (bidirectional) the window's far edge.
 ELASTIC_HOST_DEVICE span_array<5> band_spans(band const& b, int k_len, int columns) {
   int const end = ceil_div(k_len, columns);
-  int const sink_whole = minimum(b.sink / columns, end);
+  // A tile cut by the sequence's end counts as whole where the sink or the window reaches that end.
+  int const sink_whole = b.sink >= k_len ? end : b.sink / columns;
   int const sink_any = minimum(ceil_div(b.sink, columns), end);
   int const any_begin = maximum(b.first_low, 0) / columns;
   int const any_end = minimum(ceil_div(maximum(b.last_high, 0), columns), end);
-  // A tile cut by the sequence's end counts as whole where the window reaches that end.
-  int const all_begin = ceil_div(maximum(b.last_low, 0), columns);
+  // A window that follows upon the sink leaves no gap: both together start at key 0.
+  int const all_begin = b.last_low <= b.sink ? 0 : ceil_div(maximum(b.last_low, 0), columns);
   int const all_end = b.first_high >= k_len ? end : maximum(b.first_high, 0) / columns;
 
   int const edge_end = all_begin <= sink_whole && sink_whole < all_end ? sink_whole : sink_any;

@@ -3,6 +3,7 @@
 // query, key blocks from its first key. The same mode views what the block selectors wrote.
 #pragma once
 
+#include <elastic/core/check.hpp>
 #include <elastic/core/view.hpp>
 #include <elastic/modes/mode.hpp>
 
@@ -42,6 +43,8 @@ struct block_sparse {
     require(block_rows > 0, "block_sparse.block_rows", block_rows, "a positive number of query rows");
     require(block_columns > 0, "block_sparse.block_columns", block_columns, "a positive number of keys");
     require(entries != nullptr && begin && count, "block_sparse", "null lists", "entries, begin and count");
+    detail::check_view("block_sparse.begin", begin);
+    detail::check_view("block_sparse.count", count);
     for (auto const* extents : {begin.extents, count.extents}) {
       require(extents[0] >= p.batch, "block_sparse rows", extents[0], "lists for every sequence of the batch");
       require(extents[1] >= p.query_heads, "block_sparse rows", extents[1], "lists for every query head");
@@ -64,8 +67,8 @@ struct block_sparse {
           require(from >= 0 && from <= size - n, "block_sparse.begin", from, "a list inside the entries");
           int above = blocks;
           for (std::int64_t j = from; j < from + n; ++j) {
-            int const block = block_list::index_of(entries[j]);
-            require(block < above, "block_sparse.entries", block, "existing key blocks in descending order");
+            int const block = entries[j];
+            require(block >= 0 && block < above, "block_sparse.entries", block, "existing key blocks in descending order");
             above = block;
           }
         }

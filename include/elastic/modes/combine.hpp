@@ -68,6 +68,8 @@ inline constexpr int combined_spans<A, B> = 2 * (A::spans_max + B::spans_max);
 template <class A, class B, class Join>
 struct combined {
   static_assert(!parts_by_route<A> && !parts_by_route<B>, "elastic: combine the modes inside a hybrid, not hybrids");
+  static_assert(!scoring_mode<A> && !scoring_mode<B> && !sink_logit_mode<A> && !sink_logit_mode<B>,
+                "elastic: score hooks and sink logits go around a combination, not inside it");
 
   mode_pack<A, B> parts;
 

@@ -18,7 +18,7 @@ struct soft_cap {
     return Real(cap) * tanh(s / Real(cap));
   }
 
-  void check(problem const&) const { require(cap > 0, "soft_cap.cap", cap, "a positive number"); }
+  void check(problem const&) const { require(cap > 0 && std::isfinite(cap), "soft_cap.cap", cap, "a positive number"); }
 };
 
 struct alibi {

@@ -26,8 +26,9 @@ struct triangle {
     int const end = ceil_div(w.k_len, shape.columns);
     if (dense(w, rows.first)) return {{{0, end, coverage::full}, {end, end, coverage::full}, {end, end, coverage::full},
                                        {end, end, coverage::full}, {end, end, coverage::full}}};
-    span_array<5> spans = sparse().spans(w, q_tile, shape);
-    if (dense(w, rows.last)) {  // mixed: what the sparse rows leave out, the dense rows see
+    int const last_sparse = minimum(rows.last, w.q_len - last - 1);
+    span_array<5> spans = sparse().spans_of_rows(w, rows.first, last_sparse, shape);
+    if (last_sparse < rows.last) {  // mixed: what the sparse rows leave out, the dense rows see
       spans[1] = {spans[0].end, spans[3].begin, coverage::partial};
       spans[2] = {spans[3].begin, spans[3].begin, coverage::partial};
     }
