@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 #include <limits>
 #include <span>
 
@@ -17,6 +18,15 @@ using workspace = std::span<std::byte>;
 inline constexpr std::size_t default_workspace_limit = std::size_t{2} << 30;
 
 inline constexpr std::size_t workspace_alignment = 256;
+
+/// The number of elements of a dense array. Throws elastic::error where it leaves 64 bits.
+inline std::int64_t elements_of(std::initializer_list<std::int64_t> extents) {
+  std::int64_t product = 1;
+  for (std::int64_t extent : extents)
+    require(!__builtin_mul_overflow(product, extent, &product), "workspace", "an array of more than 2^63 elements",
+            "a number of elements that fits in memory");
+  return product;
+}
 
 class workspace_cursor {
  public:

@@ -2,8 +2,9 @@
 #pragma once
 
 #include <elastic/cpu/forward.hpp>
-#include <elastic/cpu/select_antidiagonal.hpp>
 #include <elastic/cpu/route.hpp>
+#include <elastic/cpu/select_antidiagonal.hpp>
+#include <elastic/cpu/select_moba.hpp>
 
 namespace elastic {
 

@@ -56,6 +56,12 @@ struct block_sparse {
   /// Reads every list: throws where one leaves the array, is not descending, or names a block that does
   /// not exist. For lists in host memory.
   void validate(problem const& p) const {
+    validate_entries(p, [](std::int32_t entry) { return entry; });
+  }
+
+  /// The same for modes whose lists say more in an entry than the block: index_of(entry) is the block.
+  template <class F>
+  void validate_entries(problem const& p, F&& index_of) const {
     for (int b = 0; b < p.batch; ++b)
       for (int h = 0; h < p.query_heads; ++h) {
         where const w = locate(p, b, h, 0);
@@ -67,7 +73,7 @@ struct block_sparse {
           require(from >= 0 && from <= size - n, "block_sparse.begin", from, "a list inside the entries");
           int above = blocks;
           for (std::int64_t j = from; j < from + n; ++j) {
-            int const block = entries[j];
+            int const block = index_of(entries[j]);
             require(block >= 0 && block < above, "block_sparse.entries", block, "existing key blocks in descending order");
             above = block;
           }

@@ -3,8 +3,9 @@
 #pragma once
 
 #include <elastic/reference/forward.hpp>
-#include <elastic/reference/select_antidiagonal.hpp>
 #include <elastic/reference/route.hpp>
+#include <elastic/reference/select_antidiagonal.hpp>
+#include <elastic/reference/select_moba.hpp>
 
 namespace elastic {
 

@@ -1,4 +1,5 @@
 // Every selector.
 #pragma once
 
+#include <elastic/selectors/moba.hpp>
 #include <elastic/selectors/selector.hpp>
