@@ -144,6 +144,12 @@ class attention {
     }
   }
 
+  /// The mode that forward runs: a static one, or a view of what select left in the workspace.
+  selected selected_in(problem const& p, workspace memory) const {
+    workspace_cursor cursor = start(p, memory);
+    return selected_mode(bind_storage(mode_, p, cursor));
+  }
+
   /// out = softmax(scale · q·kᵀ over the kept keys) · v, and where `lse` is given its log-sum-exp.
   template <class T>
   void forward(heads_view<T> const& q, heads_view<T> const& k, heads_view<T> const& v,
