@@ -363,5 +363,7 @@ TEST_CASE("what does not fit is refused") {
     CHECK(e.given() == "5 in sequence 0");
   }
   std::vector<std::int32_t> const starts{0, 50, 100}, key_starts{0, 55, 105};
-  refused({}, make_problem<float>(q.view(), k.view(), {.cu_seqlens_q = starts, .cu_seqlens_k = key_starts}));
+  options const packed{.cu_seqlens_q = starts, .cu_seqlens_k = key_starts};
+  CHECK_THROWS_AS(selected_run(cpu{}, antidiagonal{}, q.view(), k.view(), packed), error);
+  CHECK_THROWS_AS(selected_run(reference{}, antidiagonal{}, q.view(), k.view(), packed), error);
 }

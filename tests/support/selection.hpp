@@ -46,7 +46,6 @@ class random_heads {
 using selection = std::map<std::array<int, 3>, std::vector<std::int32_t>>;
 
 inline void add_lists(block_sparse const& lists, problem const& p, selection& to) {
-  lists.validate(p);
   for (int b = 0; b < p.batch; ++b)
     for (int h = 0; h < p.query_heads; ++h) {
       where const w = locate(p, b, h, 0);
@@ -89,11 +88,13 @@ struct selected_run {
 
   auto mode() const { return storage.selected(); }
 
-  selection lists() const
-    requires requires { storage.selected().entries; }
-  {
+  selection lists() const {
     selection result;
-    add_lists(mode(), shape, result);
+    mode().validate(shape);
+    if constexpr (requires { mode().lists; })
+      add_lists(mode().lists, shape, result);
+    else
+      add_lists(mode(), shape, result);
     return result;
   }
 };

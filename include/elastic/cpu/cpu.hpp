@@ -4,7 +4,10 @@
 #include <elastic/cpu/forward.hpp>
 #include <elastic/cpu/route.hpp>
 #include <elastic/cpu/select_antidiagonal.hpp>
+#include <elastic/cpu/select_block_mask.hpp>
 #include <elastic/cpu/select_moba.hpp>
+#include <elastic/cpu/select_planned.hpp>
+#include <elastic/cpu/select_pooled_top_k.hpp>
 
 namespace elastic {
 

@@ -142,6 +142,7 @@ void block_scores_on(cpu const& backend, antidiagonal const& s, select_inputs<T>
   using matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic>;
   using row_major_matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
   problem const& p = in.shape;
+  s.check_lengths(p);
   require(scratch.size() >= scratch_bytes_on(backend, s, p), "scratch", scratch.size(), "scratch_bytes_on bytes");
   detail::antidiagonal_tiling const tiling(s, p);
   std::int64_t const heads = std::int64_t{p.batch} * p.query_heads;

@@ -5,6 +5,7 @@
 #include <elastic/modes/combine.hpp>
 #include <elastic/modes/full.hpp>
 #include <elastic/modes/hybrid.hpp>
+#include <elastic/modes/listed.hpp>
 #include <elastic/modes/predicate.hpp>
 #include <elastic/modes/scored.hpp>
 #include <elastic/modes/sink_logits.hpp>

@@ -5,7 +5,10 @@
 #include <elastic/reference/forward.hpp>
 #include <elastic/reference/route.hpp>
 #include <elastic/reference/select_antidiagonal.hpp>
+#include <elastic/reference/select_block_mask.hpp>
 #include <elastic/reference/select_moba.hpp>
+#include <elastic/reference/select_planned.hpp>
+#include <elastic/reference/select_pooled_top_k.hpp>
 
 namespace elastic {
 

@@ -13,6 +13,7 @@ namespace elastic {
 /// Block scores A: emit(where, query_block, row, scores[row.visible]) for every list of a routed head.
 template <element T, class Emit>
 void block_scores_on(reference const&, antidiagonal const& s, select_inputs<T> const& in, workspace, Emit&& emit) {
+  s.check_lengths(in.shape);
   detail::for_each_list(in, s.block, [&](where const& w, int query_block) {
     antidiagonal::row const row = s.row_of(w, query_block);
     head_rows<T const> const q = rows_of(in.q, in.shape.cu_seqlens_q, w.batch, w.query_head);

@@ -40,6 +40,11 @@ struct antidiagonal {
     require(chunk >= 0 && chunk % block == 0, "antidiagonal.chunk", chunk, "0, or a multiple of the block");
     require(rule == selection_rule::greedy || p.causal, "antidiagonal.rule", "first_chunk without causality",
             "rule = greedy, or causal attention");
+    if (!p.packed()) check_lengths(p);
+  }
+
+  /// Of every sequence. Reads the cu_seqlens, so that backends on the host call it where sequences are packed.
+  void check_lengths(problem const& p) const {
     for (int b = 0; p.causal && b < p.batch; ++b) {
       where const w = locate(p, b, 0, 0);
       require(w.q_len == 0 || w.k_len == 0 || w.shift() % stride == 0, "antidiagonal: k_len - q_len",

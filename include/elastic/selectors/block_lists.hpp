@@ -35,9 +35,10 @@ struct block_lists {
     lists.capacity = ceil_div(p.k_len, block_columns);
     lists.block_rows = block_rows;
     lists.block_columns = block_columns;
-    lists.begin = cursor.take<std::int64_t>(lists.rows());
-    lists.count = cursor.take<std::int32_t>(lists.rows());
-    lists.entries = cursor.take<std::int32_t>(lists.rows() * lists.capacity);
+    std::int64_t const rows = elements_of({p.batch, p.query_heads, lists.query_blocks});
+    lists.begin = cursor.take<std::int64_t>(rows);
+    lists.count = cursor.take<std::int32_t>(rows);
+    lists.entries = cursor.take<std::int32_t>(elements_of({rows, lists.capacity}));
     return lists;
   }
 
@@ -59,7 +60,7 @@ struct block_lists {
   }
 
   /// The ordinary mode that views the lists.
-  ELASTIC_HOST_DEVICE block_sparse selected() const {
+  block_sparse selected() const {
     block_sparse view;
     view.entries = entries;
     view.size = rows() * capacity;

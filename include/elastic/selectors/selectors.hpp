@@ -1,5 +1,9 @@
 // Every selector.
 #pragma once
 
+#include <elastic/selectors/antidiagonal.hpp>
+#include <elastic/selectors/block_mask.hpp>
 #include <elastic/selectors/moba.hpp>
+#include <elastic/selectors/planned.hpp>
+#include <elastic/selectors/pooled_top_k.hpp>
 #include <elastic/selectors/selector.hpp>
