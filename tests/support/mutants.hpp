@@ -1,0 +1,89 @@
+// Modes that are wrong on purpose, to show that the checkers catch each kind of mistake.
+#pragma once
+
+#include <elastic/modes/modes.hpp>
+
+namespace elastic::testing {
+
+/// A span mode with something changed in its spans or in what it is told.
+template <span_mode M>
+struct mutant_of {
+  M original;
+  static constexpr int spans_max = M::spans_max;
+  static constexpr bool has_partial = M::has_partial;
+
+  bool keeps(where const& w, int q, int k) const { return original.keeps(w, q, k); }
+};
+
+/// Wrong tile count: the first tile of the last span that has any is left out.
+template <span_mode M>
+struct fewer_tiles : mutant_of<M> {
+  span_array<M::spans_max> spans(where const& w, int q_tile, tile_shape shape) const {
+    auto spans = this->original.spans(w, q_tile, shape);
+    bounds const cut(w, q_tile, shape);
+    for (int s = M::spans_max - 1; s >= 0; --s)
+      if (spans[s].begin < minimum(spans[s].end, cut.visible)) {
+        ++spans[s].begin;
+        break;
+      }
+    return spans;
+  }
+};
+
+/// Wrong tile count the other way: one tile too many before the last span.
+template <span_mode M>
+struct more_tiles : mutant_of<M> {
+  span_array<M::spans_max> spans(where const& w, int q_tile, tile_shape shape) const {
+    auto spans = this->original.spans(w, q_tile, shape);
+    for (int s = M::spans_max - 1; s > 0; --s)
+      if (spans[s].begin < spans[s].end && spans[s].begin > spans[s - 1].end) {
+        --spans[s].begin;
+        break;
+      }
+    return spans;
+  }
+};
+
+/// Wrong coverage: partial tiles are passed off as full.
+template <span_mode M>
+struct careless : mutant_of<M> {
+  span_array<M::spans_max> spans(where const& w, int q_tile, tile_shape shape) const {
+    auto spans = this->original.spans(w, q_tile, shape);
+    for (auto& part : spans.items) part.cover = coverage::full;
+    return spans;
+  }
+};
+
+/// Wrong coverage the other way: every tile asks.
+template <span_mode M>
+struct distrustful : mutant_of<M> {
+  span_array<M::spans_max> spans(where const& w, int q_tile, tile_shape shape) const {
+    auto spans = this->original.spans(w, q_tile, shape);
+    for (auto& part : spans.items) part.cover = coverage::partial;
+    return spans;
+  }
+};
+
+/// Wrong predicate: it also drops the key at the query's own position.
+template <span_mode M>
+struct forgets_itself : mutant_of<M> {
+  bool keeps(where const& w, int q, int k) const { return k != w.position(q) && this->original.keeps(w, q, k); }
+  span_array<M::spans_max> spans(where const& w, int q_tile, tile_shape shape) const {
+    return this->original.spans(w, q_tile, shape);
+  }
+};
+
+/// Swapped alignment: positions count from the top left, consistently in tiles and keeps.
+template <span_mode M>
+struct top_left : mutant_of<M> {
+  static where unshifted(where w) {
+    w.q_len = w.k_len;
+    return w;
+  }
+  bool keeps(where const& w, int q, int k) const { return this->original.keeps(unshifted(w), q, k); }
+  span_array<M::spans_max> spans(where const& w, int q_tile, tile_shape shape) const {
+    return this->original.spans(unshifted(w), q_tile, shape);
+  }
+};
+
+}  // namespace elastic::testing
