@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include <elastic/core/sequence.hpp>
+#include <elastic/cpu/panel.hpp>
 
 namespace elastic::detail {
 
@@ -12,31 +13,40 @@ inline void to_floats(T const* from, float* to, int count) {
   for (int i = 0; i < count; ++i) to[i] = static_cast<float>(from[i]);
 }
 
-/// Rows first … first + rows − 1, scaled, into a column-major float matrix (columns, stride). By groups of
-/// rows, so that whole cache lines are written.
+/// Rows of keys or values as floats: where they lie, or converted into `buffer`.
 template <element T>
-inline void load_columns(head_rows<T const> from, int first, int rows, int columns, float scale, float* to, int stride) {
-  constexpr int group = 16;
-  for (int r = 0; r < rows; r += group) {
-    int const n = minimum(group, rows - r);
-    for (int c = 0; c < columns; ++c)
-      for (int i = 0; i < n; ++i)
-        to[std::int64_t{c} * stride + r + i] = static_cast<float>(from[first + r + i][c]) * scale;
+head_rows<float const> as_floats(head_rows<T const> rows, int count, int head_dim, float* buffer) {
+  if constexpr (std::is_same_v<T, float>) {
+    return rows;
+  } else {
+    for (int i = 0; i < count; ++i) to_floats(rows[i], buffer + std::int64_t{i} * head_dim, head_dim);
+    return {buffer, head_dim};
   }
+}
+
+using row_major = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+using row_matrix = Eigen::Map<row_major const, 0, Eigen::OuterStride<>>;
+
+/// The same rows as a matrix for Eigen's products.
+inline row_matrix as_matrix(head_rows<float const> rows, int count, int head_dim) {
+  return {rows.data, count, head_dim, Eigen::OuterStride<>(rows.stride)};
+}
+
+/// `rows` query rows from `first` on, scaled, into a panel (columns, panel_rows); missing rows are 0.
+template <element T>
+inline void load_panel(head_rows<T const> from, int first, int rows, int columns, float scale, float* to) {
+  for (int c = 0; c < columns; ++c)
+    for (int r = 0; r < panel_rows; ++r)
+      to[c * panel_rows + r] = r < rows ? static_cast<float>(from[first + r][c]) * scale : 0.f;
 }
 
 /// The way back: row r is multiplied by scale[r].
 template <element T>
-inline void store_columns(float const* from, int stride, float const* scale, head_rows<T> to, int first, int rows,
-                          int columns) {
-  constexpr int group = 16;
-  for (int c = 0; c < columns; c += group) {
-    int const n = minimum(group, columns - c);
-    for (int r = 0; r < rows; ++r) {
-      T* const row = to[first + r] + c;
-      for (int i = 0; i < n; ++i) row[i] = static_cast<T>(from[std::int64_t{c + i} * stride + r] * scale[r]);
-    }
-  }
+inline void store_panel(float const* from, float const* scale, head_rows<T> to, int first, int rows, int columns) {
+  constexpr int group = 16;  // columns: a cache line of floats
+  for (int c = 0; c < columns; c += group)
+    for (int r = 0; r < rows; ++r)
+      for (int i = c; i < c + group; ++i) to[first + r][i] = static_cast<T>(from[i * panel_rows + r] * scale[r]);
 }
 
 }  // namespace elastic::detail

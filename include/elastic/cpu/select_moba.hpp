@@ -4,7 +4,8 @@
 
 #include <algorithm>
 
-#include <elastic/cpu/forward.hpp>
+#include <elastic/cpu/float_rows.hpp>
+#include <elastic/cpu/parallel.hpp>
 #include <elastic/selectors/moba.hpp>
 
 namespace elastic {
@@ -95,12 +96,11 @@ void select_on(cpu const&, moba const& s, moba::storage const& storage, select_i
     float* const gates = scratch.gates + thread * chunk_alignment * scratch.blocks;
     float* const copy = scratch.copy + thread * scratch.blocks;
     if (earlier > 0) {
-      detail::key_rows const queries = detail::as_floats<T>(
-          {rows_of(in.q, p.cu_seqlens_q, batch, head)[tile.first], rows_of(in.q, p.cu_seqlens_q, batch, head).stride}, rows,
-          d, scratch.queries + std::int64_t{thread} * chunk_alignment * d);
-      detail::key_rows const means(means_of(batch, w.kv_head), earlier, d, Eigen::OuterStride<>(d));
-      Eigen::Map<detail::row_major, 0, Eigen::OuterStride<>> product(gates, rows, earlier,
-                                                                     Eigen::OuterStride<>(scratch.blocks));
+      detail::float_rows const queries =
+          detail::map_rows<T>(rows_of(in.q, p.cu_seqlens_q, batch, head), tile.first, rows, d,
+                              scratch.queries + std::int64_t{thread} * chunk_alignment * d);
+      detail::float_rows const means(means_of(batch, w.kv_head), earlier, d, Eigen::OuterStride<>(d));
+      detail::mutable_float_rows product(gates, rows, earlier, Eigen::OuterStride<>(scratch.blocks));
       product.noalias() = queries * means.transpose();
       product = product.unaryExpr([](float gate) { return detail::orderable(gate); });
     }

@@ -1,5 +1,4 @@
-// The online softmax on a block of scores. Query rows lie contiguously and are taken in lanes of a fixed
-// number, so that the compiler makes vector code of every loop, at -O2 as well.
+// The online softmax on a panel of scores, on Eigen's packets.
 // exp(x) = 2^n · e^f with n = round(x·log2 e), |f| ≤ ½ ln 2, e^f by a polynomial of degree 7 (within 2 ulp).
 #pragma once
 
@@ -8,22 +7,26 @@
 #include <limits>
 
 #include <elastic/core/dtype.hpp>
+#include <elastic/cpu/panel.hpp>
 
 namespace elastic::detail {
 
-/// Rows worked on side by side; buffers of rows are padded to a multiple.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wignored-attributes"  // packets are the compiler's vector types
+using packet_bits = Eigen::internal::unpacket_traits<packet>::integer_packet;
+#pragma GCC diagnostic pop
+
+/// Rows worked on side by side by loops that the compiler is to vectorise.
 inline constexpr int softmax_lanes = 16;
 
 /// exp for x ≤ 0. Below −87.3, where float turns subnormal, it is 0.
 inline float exp_of_negative(float x) {
-  constexpr float log2_e = 1.44269504088896341f;
-  constexpr float ln2_high = 0.693359375f, ln2_low = -2.12194440e-4f;
   constexpr float to_integer = 0x1.8p23f;  // adding it rounds to an integer held in the low bits
   constexpr float least = -87.3f;
   float const clamped = x > least ? x : least;
-  float const shifted = clamped * log2_e + to_integer;
+  float const shifted = clamped * 1.44269504088896341f + to_integer;
   float const n = shifted - to_integer;
-  float const f = (clamped - n * ln2_high) - n * ln2_low;
+  float const f = n * 2.12194440e-4f + (n * -0.693359375f + clamped);
   float y = 1.9875691500e-4f;
   y = y * f + 1.3981999507e-3f;
   y = y * f + 8.3334519073e-3f;
@@ -35,36 +38,60 @@ inline float exp_of_negative(float x) {
   return x > least ? power : 0.f;
 }
 
-/// scores (columns, stride ≥ rows) become P; highest and total are updated; scale is what earlier output
-/// has to be multiplied with. Returns false where every scale is 1. Padding rows hold any finite value.
-inline bool online_softmax(float* __restrict scores, int stride, int rows, int columns, float* __restrict highest,
-                           float* __restrict total, float* __restrict scale) {
-  constexpr float none = -std::numeric_limits<float>::infinity();
-  bool rescales = false;
-  for (int first = 0; first < rows; first += softmax_lanes) {
-    float top[softmax_lanes], base[softmax_lanes], sum[softmax_lanes];
-    for (int r = 0; r < softmax_lanes; ++r) top[r] = highest[first + r];
-    for (int c = 0; c < columns; ++c) {
-      float const* const s = scores + std::int64_t{c} * stride + first;
-      for (int r = 0; r < softmax_lanes; ++r) top[r] = top[r] < s[r] ? s[r] : top[r];
-    }
-    for (int r = 0; r < softmax_lanes; ++r) {
-      base[r] = top[r] == none ? 0.f : top[r];
-      rescales |= highest[first + r] != top[r];
-      scale[first + r] = exp_of_negative(highest[first + r] - base[r]);
-      sum[r] = total[first + r] * scale[first + r];
-      highest[first + r] = top[r];
-    }
-    for (int c = 0; c < columns; ++c) {
-      float* const s = scores + std::int64_t{c} * stride + first;
-      for (int r = 0; r < softmax_lanes; ++r) {
-        s[r] = exp_of_negative(s[r] - base[r]);
-        sum[r] += s[r];
-      }
-    }
-    for (int r = 0; r < softmax_lanes; ++r) total[first + r] = sum[r];
+/// The same on a packet.
+EIGEN_STRONG_INLINE packet exp_of_negative(packet const& x) {
+  using namespace Eigen::internal;
+  packet const to_integer = pset1<packet>(0x1.8p23f);  // adding it rounds to an integer held in the low bits
+  packet const least = pset1<packet>(-87.3f);
+  packet const clamped = pmax(x, least);
+  packet const shifted = pmadd(clamped, pset1<packet>(1.44269504088896341f), to_integer);
+  packet const n = psub(shifted, to_integer);
+  packet const f = pmadd(n, pset1<packet>(2.12194440e-4f), pmadd(n, pset1<packet>(-0.693359375f), clamped));
+  packet y = pset1<packet>(1.9875691500e-4f);
+  y = pmadd(y, f, pset1<packet>(1.3981999507e-3f));
+  y = pmadd(y, f, pset1<packet>(8.3334519073e-3f));
+  y = pmadd(y, f, pset1<packet>(4.1665795894e-2f));
+  y = pmadd(y, f, pset1<packet>(1.6666665459e-1f));
+  y = pmadd(y, f, pset1<packet>(5.0000001201e-1f));
+  y = pmadd(y, pmul(f, f), padd(f, pset1<packet>(1.f)));
+  packet_bits const power = padd(preinterpret<packet_bits>(y), plogical_shift_left<23>(preinterpret<packet_bits>(shifted)));
+  return pand(preinterpret<packet>(power), pcmp_lt(least, x));
+}
+
+/// What the running maximum is subtracted as: a row that saw nothing yet has −∞, and takes 0.
+EIGEN_STRONG_INLINE packet finite_base(packet const& highest) {
+  using namespace Eigen::internal;
+  return pandnot(highest, pcmp_eq(highest, pset1<packet>(-std::numeric_limits<float>::infinity())));
+}
+
+/// scores (columns, panel_rows) become P; highest and total (panel_rows) are updated; scale (panel_rows) is
+/// what earlier output has to be multiplied with.
+inline void online_softmax(float* scores, int columns, float* highest, float* total, float* scale) {
+  using namespace Eigen::internal;
+  packet top[2] = {pload<packet>(highest), pload<packet>(highest + packet_size)};
+  for (int c = 0; c < columns; ++c) {
+    top[0] = pmax(top[0], pload<packet>(scores + c * panel_rows));
+    top[1] = pmax(top[1], pload<packet>(scores + c * panel_rows + packet_size));
   }
-  return rescales;
+  packet const base[2] = {finite_base(top[0]), finite_base(top[1])};
+  packet sum[2];
+  for (int i = 0; i < 2; ++i) {
+    packet const factor = exp_of_negative(psub(pload<packet>(highest + i * packet_size), base[i]));
+    sum[i] = pmul(pload<packet>(total + i * packet_size), factor);
+    pstore(scale + i * packet_size, factor);
+    pstore(highest + i * packet_size, top[i]);
+  }
+  for (int c = 0; c < columns; ++c) {
+    float* const row = scores + c * panel_rows;
+    packet const low = exp_of_negative(psub(pload<packet>(row), base[0]));
+    packet const high = exp_of_negative(psub(pload<packet>(row + packet_size), base[1]));
+    pstore(row, low);
+    pstore(row + packet_size, high);
+    sum[0] = padd(sum[0], low);
+    sum[1] = padd(sum[1], high);
+  }
+  pstore(total, sum[0]);
+  pstore(total + packet_size, sum[1]);
 }
 
 }  // namespace elastic::detail

@@ -1,0 +1,108 @@
+// A panel: a few vectors of query rows side by side, and the two products of attention on it, blocked for
+// registers on Eigen's packets. Keys and values are read where they lie; nothing is packed.
+//   S[c][r] = Σ_d Q[d][r]·K[c][d]          O[d][r] = scale[r]·O[d][r] + Σ_c P[c][r]·V[c][d]
+#pragma once
+
+#include <cstdint>
+#include <utility>
+
+#include <Eigen/Core>
+
+#include <elastic/core/sequence.hpp>
+
+namespace elastic::detail {
+
+using packet = Eigen::internal::packet_traits<float>::type;
+inline constexpr int packet_size = Eigen::internal::packet_traits<float>::size;
+static_assert(packet_size > 1, "elastic: the CPU backend needs Eigen's vector types (EIGEN_DONT_VECTORIZE is set?)");
+
+/// Query rows of a panel: two packets, so that a loaded key serves both.
+inline constexpr int panel_rows = 2 * packet_size;
+
+/// Keys (or value columns) multiplied at once: two accumulators each, as many as the registers hold.
+inline constexpr int panel_block = EIGEN_ARCH_DEFAULT_NUMBER_OF_REGISTERS >= 32 ? 8 : 6;
+
+/// Two packets for each of `Block` results. Loops are folds, so that they unroll at any optimisation level.
+template <int Block>
+struct panel_sums {
+  packet low[Block], high[Block];
+
+  void clear() {
+    each([&](int j) { low[j] = high[j] = Eigen::internal::pset1<packet>(0.f); });
+  }
+  /// results (Block, panel_rows) times scale (panel_rows).
+  void load_scaled(float const* results, float const* scale) {
+    using namespace Eigen::internal;
+    packet const a = pload<packet>(scale), b = pload<packet>(scale + packet_size);
+    each([&](int j) {
+      low[j] = pmul(pload<packet>(results + j * panel_rows), a);
+      high[j] = pmul(pload<packet>(results + j * panel_rows + packet_size), b);
+    });
+  }
+  /// Adds row[0 … panel_rows − 1] · factor(j).
+  template <class Factor>
+  EIGEN_STRONG_INLINE void add(float const* row, Factor&& factor) {
+    using namespace Eigen::internal;
+    packet const a = pload<packet>(row), b = pload<packet>(row + packet_size);
+    each([&](int j) {
+      packet const f = pset1<packet>(factor(j));
+      low[j] = pmadd(a, f, low[j]);
+      high[j] = pmadd(b, f, high[j]);
+    });
+  }
+  void store(float* results) const {
+    using namespace Eigen::internal;
+    each([&](int j) {
+      pstore(results + j * panel_rows, low[j]);
+      pstore(results + j * panel_rows + packet_size, high[j]);
+    });
+  }
+
+ private:
+  template <class F>
+  EIGEN_STRONG_INLINE static void each(F&& f) {
+    [&]<int... J>(std::integer_sequence<int, J...>) { (f(J), ...); }(std::make_integer_sequence<int, Block>{});
+  }
+};
+
+template <int Block>
+inline void score_block(float const* query, head_rows<float const> keys, int head_dim, float* scores) {
+  panel_sums<Block> sums;
+  sums.clear();
+  for (int d = 0; d < head_dim; ++d)
+    sums.add(query + d * panel_rows, [&](int j) { return keys.data[j * keys.stride + d]; });
+  sums.store(scores);
+}
+
+/// scores (columns, panel_rows) of query (head_dim, panel_rows). What is left over goes in smaller blocks.
+template <int Block = panel_block>
+void panel_scores(float const* query, head_rows<float const> keys, int columns, int head_dim, float* scores) {
+  int c = 0;
+  for (; c + Block <= columns; c += Block)
+    score_block<Block>(query, {keys[c], keys.stride}, head_dim, scores + c * panel_rows);
+  if constexpr (Block > 1)
+    panel_scores<Block / 2>(query, {keys[c], keys.stride}, columns - c, head_dim, scores + c * panel_rows);
+}
+
+template <int Block>
+inline void output_block(float const* weights, head_rows<float const> values, int columns, float const* scale,
+                         float* output) {
+  panel_sums<Block> sums;
+  sums.load_scaled(output, scale);
+  for (int c = 0; c < columns; ++c)
+    sums.add(weights + c * panel_rows, [&](int j) { return values.data[c * values.stride + j]; });
+  sums.store(output);
+}
+
+/// output (head_dim, panel_rows) times scale (panel_rows), plus weights (columns, panel_rows) times values.
+template <int Block = panel_block>
+void panel_output(float const* weights, head_rows<float const> values, int columns, int head_dim, float const* scale,
+                  float* output) {
+  int d = 0;
+  for (; d + Block <= head_dim; d += Block)
+    output_block<Block>(weights, {values.data + d, values.stride}, columns, scale, output + d * panel_rows);
+  if constexpr (Block > 1)
+    panel_output<Block / 2>(weights, {values.data + d, values.stride}, columns, head_dim - d, scale, output + d * panel_rows);
+}
+
+}  // namespace elastic::detail
