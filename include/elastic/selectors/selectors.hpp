@@ -7,3 +7,4 @@
 #include <elastic/selectors/planned.hpp>
 #include <elastic/selectors/pooled_top_k.hpp>
 #include <elastic/selectors/selector.hpp>
+#include <elastic/selectors/vertical_slash.hpp>
