@@ -8,6 +8,7 @@
 #include <elastic/cpu/select_moba.hpp>
 #include <elastic/cpu/select_planned.hpp>
 #include <elastic/cpu/select_pooled_top_k.hpp>
+#include <elastic/cpu/select_top_k.hpp>
 #include <elastic/cpu/select_vertical_slash.hpp>
 
 namespace elastic {

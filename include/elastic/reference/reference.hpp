@@ -9,6 +9,7 @@
 #include <elastic/reference/select_moba.hpp>
 #include <elastic/reference/select_planned.hpp>
 #include <elastic/reference/select_pooled_top_k.hpp>
+#include <elastic/reference/select_top_k.hpp>
 #include <elastic/reference/select_vertical_slash.hpp>
 
 namespace elastic {

@@ -7,4 +7,5 @@
 #include <elastic/selectors/planned.hpp>
 #include <elastic/selectors/pooled_top_k.hpp>
 #include <elastic/selectors/selector.hpp>
+#include <elastic/selectors/top_k.hpp>
 #include <elastic/selectors/vertical_slash.hpp>
