@@ -94,6 +94,32 @@ TEST_CASE_TEMPLATE("the tolerance lies between the heads' errors", Backend, cpu,
   CHECK(route<Backend>(mode, {worst * 0.999}, in.all())[2] == 0);
 }
 
+TEST_CASE_TEMPLATE("a sparse mode that selects is selected first, in any dtype", Element, float, half, bfloat16) {
+  inputs const in;
+  auto const narrow = [](std::vector<float> const& from) {
+    std::vector<Element> to;
+    for (float const x : from) to.push_back(Element(x));
+    return to;
+  };
+  auto const q = narrow(in.q), k = narrow(in.k), v = narrow(in.v);
+  heads_view<Element const> const queries(q.data(), {1, length, 6, dim}), keys(k.data(), {1, length, 3, dim}), values(v.data(), {1, length, 3, dim});
+  using selecting = hybrid<full, antidiagonal>;
+  attention const attend(selecting{}, oracle_router{1e-3});
+  std::vector<std::int32_t> routes(6, -1);
+  attend.route(route_inputs<Element>{.k_pre_rope = {}, .q = queries, .k = keys, .v = values}, assignment_view(routes.data(), {1, 6}), {});
+  std::vector<Element> dense(q.size()), sparse(q.size());
+  heads_view<Element> const a(dense.data(), {1, length, 6, dim}), b(sparse.data(), {1, length, 6, dim});
+  attention(full{})(queries, keys, values, a);
+  attention(antidiagonal{})(queries, keys, values, b);
+  auto const errors = output_errors(b, a);
+  for (std::size_t h = 0; h < 6; ++h) {
+    bool const within = errors[h / 2 * 2].relative_l2 <= 1e-3 && errors[h / 2 * 2 + 1].relative_l2 <= 1e-3;
+    CHECK(routes[h] == within);
+  }
+  CHECK(std::ranges::count(routes, 0) > 0);
+  CHECK(std::ranges::count(routes, 1) > 0);
+}
+
 TEST_CASE("packed sequences are judged one by one") {
   inputs const in;
   // A sequence shorter than the window loses nothing.
