@@ -81,10 +81,13 @@ void fold(head_rows<T const> from, int length, int first, int count, int stride,
     }
 }
 
-/// Of `columns` logits (column, rows): the largest of each row, and the sum of exponentials below it.
-inline void mass_of_block(float const* logits, int rows, int columns, float* highest, float* mass) {
+/// Of `columns` logits (column, rows): the largest of each row, and the sum of exponentials below it. Rows
+/// before `hidden`, whole lanes of them, see none of the columns.
+inline void mass_of_block(float const* logits, int rows, int hidden, int columns, float* highest, float* mass) {
   constexpr float none = -std::numeric_limits<float>::infinity();
-  for (int first = 0; first < rows; first += softmax_lanes) {
+  std::fill_n(highest, hidden, none);
+  std::fill_n(mass, hidden, 0.f);
+  for (int first = hidden; first < rows; first += softmax_lanes) {
     float top[softmax_lanes], base[softmax_lanes], sum[softmax_lanes];
     for (int r = 0; r < softmax_lanes; ++r) top[r] = none, sum[r] = 0;
     for (int c = 0; c < columns; ++c) {
@@ -175,16 +178,25 @@ void block_scores_on(cpu const& backend, antidiagonal const& s, select_inputs<T>
       int const begin = block * tiling.per_block;
       int const width = minimum(columns - begin, tiling.columns);
       detail::fold<T>(keys, w.k_len, begin, width, s.stride, p.head_dim, false, 1.f, own.keys);
-      Eigen::Map<row_major_matrix const> const key(own.keys, width, tiling.inner);
-      Eigen::Map<matrix>(own.logits, lanes, width).noalias() = query * key.transpose();
-      for (int c = 0; w.causal && c < width; ++c) {
-        int const hidden = minimum(maximum(begin + c - shift - first, 0), lanes);
-        std::fill_n(own.logits + std::int64_t{c} * lanes, hidden, -std::numeric_limits<float>::infinity());
-      }
-      for (int c = 0; c < width; c += tiling.per_block) {
-        std::int64_t const at = std::int64_t{block + c / tiling.per_block} * lanes;
-        detail::mass_of_block(own.logits + std::int64_t{c} * lanes, lanes, minimum(tiling.per_block, width - c),
-                              own.highest + at, own.mass + at);
+      // Row r sees column c from r = edge + c on. A tile at the edge is multiplied in pieces, without the
+      // rows that see nothing of them.
+      int const edge = w.causal ? begin - shift - first : -width;
+      int const piece = edge + width > 1 ? ceil_div(32, tiling.per_block) * tiling.per_block : width;
+      for (int from = 0; from < width; from += piece) {
+        int const count = minimum(piece, width - from);
+        int const hidden = maximum(edge + from, 0) / detail::softmax_lanes * detail::softmax_lanes;
+        float* const logits = own.logits + std::int64_t{from} * lanes;
+        Eigen::Map<row_major_matrix const> const key(own.keys + std::int64_t{from} * tiling.inner, count, tiling.inner);
+        Eigen::Map<matrix>(logits, lanes, count).bottomRows(lanes - hidden).noalias() =
+            query.bottomRows(lanes - hidden) * key.transpose();
+        for (int c = maximum(-edge - from, 0); c < count; ++c)
+          std::fill_n(logits + std::int64_t{c} * lanes + hidden, edge + from + c - hidden,
+                      -std::numeric_limits<float>::infinity());
+        for (int c = 0; c < count; c += tiling.per_block) {
+          std::int64_t const at = (std::int64_t{block} + (from + c) / tiling.per_block) * lanes;
+          detail::mass_of_block(logits + std::int64_t{c} * lanes, lanes, hidden, minimum(tiling.per_block, count - c),
+                                own.highest + at, own.mass + at);
+        }
       }
     }
     detail::normalise_masses(lanes, blocks, own.highest, own.mass);
