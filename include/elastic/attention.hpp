@@ -44,6 +44,42 @@ concept backend_with_scratch = backend<B> && requires(B const& b, problem const&
   { b.scratch_bytes(p) } -> std::convertible_to<std::size_t>;
 };
 
+/// Every key that causality admits, with the hooks that a mode may have.
+template <class Mode>
+struct dense_of {
+  Mode mode;
+
+  static constexpr int spans_max = full::spans_max;
+  static constexpr bool has_partial = full::has_partial;
+
+  ELASTIC_HOST_DEVICE bool keeps(where const&, int, int) const { return true; }
+  ELASTIC_HOST_DEVICE auto spans(where const& w, int q_tile, tile_shape shape) const {
+    return full{}.spans(w, q_tile, shape);
+  }
+
+  template <class Real>
+    requires scoring_mode<Mode>
+  ELASTIC_HOST_DEVICE Real score(where const& w, Real s, int q, int k) const { return mode.score(w, s, q, k); }
+
+  ELASTIC_HOST_DEVICE float sink_logit(where const& w) const
+    requires sink_logit_mode<Mode>
+  {
+    return mode.sink_logit(w);
+  }
+};
+
+/// The mode in which every head attends to the whole cache; score hooks and sink logits stay.
+template <class Mode>
+auto dense_mode(Mode const& mode) {
+  return map_leaves(mode, [](auto const& leaf) {
+    using leaf_type = std::remove_cvref_t<decltype(leaf)>;
+    if constexpr (scoring_mode<leaf_type> || sink_logit_mode<leaf_type>)
+      return dense_of<leaf_type>{leaf};
+    else
+      return full{};
+  });
+}
+
 /// The mode in use at decode: heads with lists or selectors attend to the whole cache, planned
 /// ones as the mode that was planned.
 template <class Mode>
@@ -53,7 +89,7 @@ auto decode_mode(Mode const& mode) {
     if constexpr (requires { leaf.at_decode(); })
       return decode_mode(leaf.at_decode());
     else if constexpr (selector<leaf_type> || list_mode<leaf_type>)
-      return full{};
+      return dense_mode(leaf);
     else
       return leaf;
   });
@@ -176,13 +212,14 @@ class attention {
     problem const p = make_problem<E>(heads_view<E const>(q), cache, o);
     check_outputs<E>(p, q, out, lse);
     check_routes(p, assignment);
-    if (o.dense_decode) {
-      decode_with<E>(full{}, p, q, cache, out, lse, assignment);
-    } else {
-      auto const mode = decode_mode(mode_);
+    auto const decode_as = [&](auto const& mode) {
       check_mode(mode, p);
       decode_with<E>(mode, p, q, cache, out, lse, assignment);
-    }
+    };
+    if (o.dense_decode)
+      decode_as(dense_mode(mode_));
+    else
+      decode_as(decode_mode(mode_));
   }
 
   /// All steps in one call, with its own memory. Returns the assignment (batch, query_heads), row-major.

@@ -42,12 +42,13 @@ struct strided_tensor {
   strided_tensor() = default;
 
   /// Any order of dimensions, with gaps; a contiguous last dimension where `rows`; dimension `broadcast` has stride 0.
-  strided_tensor(dice& r, std::array<std::int64_t, Rank> const& extents, bool rows, int broadcast = -1) {
+  /// The base and the other strides are multiples of `granule` elements.
+  strided_tensor(dice& r, std::array<std::int64_t, Rank> const& extents, bool rows, int broadcast = -1, int granule = 1) {
     int order[Rank];
     for (int i = 0; i < Rank; ++i) order[i] = Rank - 1 - i;
     bool const permuted = r.one_in(2);
     for (int i = rows ? 1 : 0; permuted && i < Rank - 1; ++i) std::swap(order[i], order[r.between(i, Rank - 1)]);
-    std::int64_t stride = 1, base = r.below(9);
+    std::int64_t stride = 1, base = r.below(9) * granule;
     for (int dimension : order) {
       std::int64_t const extent = extents[static_cast<std::size_t>(dimension)];
       view.extents[dimension] = extent;
@@ -58,12 +59,19 @@ struct strided_tensor {
       if (reversed && extent > 0) base += stride * (extent - 1);
       stride *= maximum<std::int64_t>(extent, 1);
       if (r.one_in(3)) stride += r.between(1, 9);
+      stride = ceil_div<std::int64_t>(stride, granule) * granule;
     }
     memory.assign(static_cast<std::size_t>(base + stride + r.below(9)), poison<T>());
     view.data = memory.data() + base;
   }
 
   std::size_t offset(T const* element) const { return static_cast<std::size_t>(element - memory.data()); }
+};
+
+/// What a backend asks of the problems that it is given.
+struct restrictions {
+  int granule = 1;  // base and strides of q, k, v and out are multiples of this many elements
+  std::vector<int> head_dims = {32, 32, 64, 64, 96, 128, 192, 256};
 };
 
 /// Lengths, heads, options and tensors of one problem. The mode is drawn afterwards, to suit it.
@@ -79,16 +87,16 @@ struct random_problem {
 
   random_problem(random_problem const&) = delete;
 
-  random_problem(dice& r, int route_count) {
-    draw_lengths(r);
+  random_problem(dice& r, int route_count, restrictions const& only = {}) {
+    draw_lengths(r, only.head_dims);
     bool const packed = !cu_seqlens_q.empty();
     int const b = packed ? 1 : p.batch;
     int const rows_q = packed ? cu_seqlens_q.back() : p.q_len, rows_k = packed ? cu_seqlens_k.back() : p.k_len;
-    auto const keys = [&] { return strided_tensor<T, 4>(r, {b, rows_k, p.kv_heads, p.head_dim}, true, r.one_in(8) ? r.pick({0, 2}) : -1); };
-    q = {r, {b, rows_q, p.query_heads, p.head_dim}, true};
+    auto const keys = [&] { return strided_tensor<T, 4>(r, {b, rows_k, p.kv_heads, p.head_dim}, true, r.one_in(8) ? r.pick({0, 2}) : -1, only.granule); };
+    q = {r, {b, rows_q, p.query_heads, p.head_dim}, true, -1, only.granule};
     k = keys();
     v = keys();
-    out = {r, {b, rows_q, p.query_heads, p.head_dim}, true};
+    out = {r, {b, rows_q, p.query_heads, p.head_dim}, true, -1, only.granule};
     if (!r.one_in(4)) lse = {r, {b, p.query_heads, rows_q}, false};
     float const spread = r.one_in(4) ? 3.f : 1.f, offset = r.one_in(4) ? 2.f : 0.f;
     fill(r, q, spread, 0);
@@ -100,7 +108,7 @@ struct random_problem {
     o.threads = r.between(1, 3);
     o.cu_seqlens_q = cu_seqlens_q;
     o.cu_seqlens_k = cu_seqlens_k;
-    if (r.one_in(3)) o.softmax_scale = static_cast<float>(r.pick({0, -1, 1, 4})) * 0.25f * r.uniform();
+    if (r.one_in(3)) o.softmax_scale = static_cast<float>(r.pick({0, -2, 2})) * r.uniform() / std::sqrt(static_cast<float>(p.head_dim));
     if (p.q_len > chunk_alignment ? r.one_in(2) : r.one_in(40)) {
       int const chunks = ceil_div(p.q_len, chunk_alignment), first = r.between(0, chunks), last = r.between(first, chunks);
       o.q_begin = minimum(first * chunk_alignment, p.q_len / chunk_alignment * chunk_alignment);
@@ -173,11 +181,11 @@ struct random_problem {
 
  private:
   /// What the oracle has to compute stays small: (pairs of rows) × heads × head_dim is bounded.
-  void draw_lengths(dice& r) {
+  void draw_lengths(dice& r, std::vector<int> const& head_dims) {
     int const size = r.below(100);
     int const most = size < 40 ? 24 : size < 96 ? 200 : 700;
-    double const budget = most == 700 ? 9e6 : 1.2e6;
-    p.head_dim = r.pick({32, 32, 64, 64, 96, 128, 192, 256});
+    double const budget = most == 700 ? 12e6 : 2e6;
+    p.head_dim = head_dims[static_cast<std::size_t>(r.below(static_cast<int>(head_dims.size())))];
     p.kv_heads = r.pick({1, 1, 2, 3});
     p.query_heads = p.kv_heads * r.pick({1, 2, 3, 4, 8});
     bool const packed = r.one_in(4);
@@ -199,8 +207,8 @@ struct random_problem {
         p.kv_heads = 1;
       } else if (most == 700 && p.query_heads > 1) {
         p.query_heads = 1;
-      } else if (most == 700 && p.head_dim > 32) {
-        p.head_dim = 32;
+      } else if (most == 700 && p.head_dim > head_dims.front()) {
+        p.head_dim = head_dims.front();
       } else {
         for (std::size_t i = 0; i < lengths_q.size(); ++i) {
           lengths_q[i] = lengths_q[i] * 3 / 4;
@@ -255,7 +263,7 @@ std::string fails_random_problem(std::uint64_t seed, std::int64_t number, Change
     x.be_causal();  // the mode is not defined without causality
   }
   auto const run = change(mode);
-  attention<std::remove_cvref_t<decltype(run)>, fixed_router, cpu> const attend{run};
+  attention<std::remove_cvref_t<decltype(run)>, fixed_router, default_backend> const attend{run};
 
   std::vector<std::byte> bytes(attend.workspace_bytes(x.p) + 64);
   workspace const space(bytes.data() + r.below(64), bytes.size() - 64);

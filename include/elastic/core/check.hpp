@@ -51,13 +51,22 @@ void check_view(char const* name, strided_view<T, Rank> const& view) {
         most > (std::int64_t{1} << 61);
     require(!overflows, name, "strides whose offsets overflow", "offsets below 2^61 elements");
   }
-  require(view.data != nullptr || view.size() == 0, name, "null data", "data for " + shape_of(view));
+  bool empty = false;
+  for (std::int64_t n : view.extents) empty |= n == 0;
+  require(view.data != nullptr || empty, name, "null data", "data for " + shape_of(view));
 }
 
 template <class T>
 void check_heads(char const* name, heads_view<T> const& view) {
   check_view(name, view);
   require(view.extents[3] <= 1 || view.strides[3] == 1, name, view.strides[3], "a head_dim stride of 1");
+}
+
+/// What is written to: no two indices name one element by a stride of 0.
+template <class T, int Rank>
+void check_distinct(char const* name, strided_view<T, Rank> const& view) {
+  for (int i = 0; i < Rank; ++i)
+    require(view.extents[i] <= 1 || view.strides[i] != 0, name, "a stride of 0", "elements that do not overlap");
 }
 
 template <class T>
@@ -108,7 +117,7 @@ inline void apply_options(problem& p, options const& o) {
   p.softmax_scale = o.softmax_scale ? *o.softmax_scale : 1.f / std::sqrt(static_cast<float>(maximum(p.head_dim, 1)));
   require(std::isfinite(p.softmax_scale), "options.softmax_scale", p.softmax_scale, "a finite number");
   p.q_begin = o.q_begin;
-  p.q_end = o.q_end < 0 ? p.q_len : o.q_end;
+  p.q_end = o.q_end == -1 ? p.q_len : o.q_end;
   require(p.q_begin >= 0 && p.q_begin <= p.q_end && p.q_end <= p.q_len, "options.q_begin, q_end",
           std::to_string(o.q_begin) + ", " + std::to_string(o.q_end), "a range of the query rows");
   require(p.q_begin % chunk_alignment == 0 && (p.q_end % chunk_alignment == 0 || p.q_end == p.q_len),
@@ -186,7 +195,7 @@ problem make_problem(heads_view<T const> const& q, paged_cache<T> const& cache, 
   require(p.batch <= 1 || cache.k_lengths.strides[0] == 1, "cache.k_lengths", cache.k_lengths.strides[0], "a stride of 1");
   for (int b = 0; b < p.batch; ++b) {
     std::int64_t const length = cache.k_lengths(b);
-    require(length >= 0 && length <= cache.table.extents[2] * cache.run(), "cache.k_lengths", length,
+    require(length >= 0 && length <= minimum(cache.table.extents[2] * cache.run(), longest_sequence), "cache.k_lengths", length,
             "0 to the keys that the table has pages for");
     p.k_len = maximum(p.k_len, static_cast<int>(length));
   }
@@ -271,8 +280,10 @@ void check_pages(M const& mode, problem const& p, paged_cache<T> const& cache, c
 template <class T>
 void check_outputs(problem const& p, heads_view<T const> const& q, heads_view<T> const& out, lse_view const& lse) {
   detail::check_shape("out", out, q.extents[0], q.extents[1], q.extents[2], q.extents[3]);
+  detail::check_distinct("out", out);
   if (!lse) return;
   detail::check_view("lse", lse);
+  detail::check_distinct("lse", lse);
   bool const fits = lse.extents[0] == q.extents[0] && lse.extents[1] == p.query_heads && lse.extents[2] == q.extents[1];
   require(fits, "lse", detail::shape_of(lse), detail::shape_of({q.extents[0], p.query_heads, q.extents[1]}));
 }
