@@ -24,14 +24,6 @@ head_rows<float const> as_floats(head_rows<T const> rows, int count, int head_di
   }
 }
 
-using row_major = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-using row_matrix = Eigen::Map<row_major const, 0, Eigen::OuterStride<>>;
-
-/// The same rows as a matrix for Eigen's products.
-inline row_matrix as_matrix(head_rows<float const> rows, int count, int head_dim) {
-  return {rows.data, count, head_dim, Eigen::OuterStride<>(rows.stride)};
-}
-
 /// `rows` query rows from `first` on, scaled, into a panel (columns, panel_rows); missing rows are 0.
 template <element T>
 inline void load_panel(head_rows<T const> from, int first, int rows, int columns, float scale, float* to) {
