@@ -1,0 +1,46 @@
+// One attention mode over the tensors of a safetensors file, for use from any language:
+//
+//   apply IN.safetensors --mode streaming --set sink=64 local=256 granularity=token --out OUT.safetensors
+//
+// reads q, k and v (batch, seq, heads, head_dim), F16, BF16 or F32, as floats; writes o as well, lse
+// (batch, heads, seq), and what a selector chose (apply/chosen.hpp). apply --list names modes and keys.
+#include "apply/run.hpp"
+#include "support/program.hpp"
+
+namespace examples {
+
+void print_modes() {
+  for_each_mode([](char const* name, auto const& mode, char const* what) {
+    fmt::print("{:<15} {}\n", name, what);
+    std::string const keys = describe(mode);
+    if (!keys.empty()) fmt::print("{:15} {}\n", "", keys);
+    if (routes<std::remove_cvref_t<decltype(mode)>> > 1) fmt::print("{:15} {} (with --router)\n", "", describe(mlp_router{}));
+  });
+}
+
+}  // namespace examples
+
+int main(int argc, char** argv) {
+  using namespace examples;
+  arguments given;
+  CLI::App app("One attention mode over the tensors of a safetensors file", "apply");
+  app.add_option("IN", given.input, "safetensors file with q, k, v (batch, seq, heads, head_dim)");
+  app.add_option("--mode", given.mode, "which; see --list");
+  app.add_option("--set", given.set, "its parameters, key=value …; see --list");
+  app.add_flag("--causal,!--no-causal", given.causal, "causal, aligned to the bottom right (default), or not");
+  app.add_option("--scale", given.scale, "softmax scale; else the file's metadata softmax_scale, else 1/sqrt(head_dim)");
+  app.add_option("--prefix", given.prefix, "what the tensors' names begin with, such as layers.15.");
+  app.add_option("--backend", given.backend, "cpu or reference (double precision, slow)");
+  app.add_option("--threads", given.threads, "of the CPU backend; 0 takes every core");
+  app.add_option("--router", given.router, "MLP router's weights, which route fa_ssa, fa_xa or xa_ssa from k_pre_rope");
+  app.add_option("--out", given.output, "safetensors file to write");
+  app.add_flag("--list", given.list, "print all modes and their keys with the defaults");
+  return run_program(app, argc, argv, [&] {
+    if (given.list) return print_modes();
+    require(!given.input.empty(), "IN", "nothing", "a safetensors file");
+    require(!given.mode.empty(), "--mode", "nothing", "one of those that --list prints");
+    require(!given.output.empty(), "--out", "nothing", "a file to write");
+    require(given.backend == "cpu" || given.backend == "reference", "--backend", given.backend, "cpu or reference");
+    given.backend == "cpu" ? apply_on_cpu(given) : apply_on_reference(given);
+  });
+}

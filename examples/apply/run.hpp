@@ -1,0 +1,123 @@
+// Runs the mode that the arguments name. Each backend is compiled in a file of its own: run_cpu.cpp, run_reference.cpp.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include <elastic/attention.hpp>
+
+#include "../support/capture.hpp"
+#include "../support/modes.hpp"
+#include "chosen.hpp"
+
+namespace examples {
+
+struct arguments {
+  std::string input, output, mode, prefix, backend = "cpu", router, scale;
+  std::vector<std::string> set;
+  bool causal = true;
+  int threads = 0;
+  bool list = false;
+};
+
+void apply_on_cpu(arguments const& given);
+void apply_on_reference(arguments const& given);
+
+/// Attends as the front door's one call does, and keeps what was selected on the way.
+template <class Mode, class Router, class Backend>
+void attend_layer(attention<Mode, Router, Backend> const& attend, layer_inputs const& in, options const& o,
+            safetensors_writer& to) {
+  heads_view<float const> const q = in.q.view(), k = in.k.view(), v = in.v.view();
+  problem const p = attend.shape(q, k, o);
+  auto const [batch, seq, heads, head_dim] = in.q.shape;
+  std::vector<float> out(in.q.values.size()), lse(static_cast<std::size_t>(batch * heads * seq));
+  std::vector<std::int32_t> assignment(static_cast<std::size_t>(batch * heads));
+  std::vector<std::byte> memory(attend.workspace_bytes(p));
+  assignment_view const routes_of(assignment.data(), {batch, heads});
+
+  options at_route = o;
+  at_route.layer = 0;  // the router's weights are those of this layer alone
+  attend.route(in.to_route(), routes_of, memory, at_route);
+
+  chosen_tensors chosen;
+  options step = o;
+  int const rows = maximum(attend.chunk_rows(p), 1);
+  for (step.q_begin = 0; step.q_begin < p.q_len; step.q_begin += rows) {
+    step.q_end = minimum(step.q_begin + rows, p.q_len);
+    attend.select(q, k, routes_of, memory, step);
+    attend.forward(q, k, v, {out.data(), in.q.shape}, {lse.data(), {batch, heads, seq}}, routes_of, memory, step);
+    problem const part = attend.shape(q, k, step);
+    zip_leaves(attend.mode(), attend.selected_in(part, memory),
+               [&](auto const& selector, auto const& selected, int) { chosen.read(selector, selected, part); });
+  }
+  to.add("o", {batch, seq, heads, head_dim}, out);
+  to.add("lse", {batch, heads, seq}, lse);
+  chosen.add_to(to);
+  if (routes<Mode> > 1) to.add("assignment", {batch, heads}, assignment);
+}
+
+template <class Mode, class Backend>
+void run(Mode mode, Backend backend, arguments const& given) {
+  mlp_router router;
+  constexpr bool pair = routes<Mode> > 1;
+  if constexpr (pair)
+    set_fields(given.set, mode, router);
+  else
+    set_fields(given.set, mode);
+  if (pair && given.router.empty()) throw error("--router", "nothing", "a file of router weights, which a pair of modes needs");
+  if (!pair && !given.router.empty()) throw error("--router", "a file", "none: one mode alone needs no router");
+
+  safetensors_file const file = safetensors_file::open(given.input);
+  layer_inputs const in = layer_inputs::load(file, given.prefix);
+  options o{.causal = given.causal, .layer = in.layer, .threads = given.threads};
+  char const* origin = "1/sqrt(head_dim)";
+  if (!given.scale.empty()) {
+    o.softmax_scale = parse_number<float>("--scale", given.scale);
+    origin = "--scale";
+  } else if ((o.softmax_scale = scale_in(file))) {
+    origin = "the file's metadata";
+  }
+
+  std::vector<std::uint8_t> mask;  // what block_sparse views
+  if constexpr (std::is_same_v<Mode, block_mask>) {
+    std::string const name = given.prefix + "block_mask";
+    auto const& shape = file.shape(name);
+    if (shape.size() != 4)
+      throw error("tensor " + elastic::detail::in_quotes(name), "shape " + elastic::detail::shape_text(shape),
+                  "(batch, heads, query blocks, key blocks)");
+    mask = file.load<std::uint8_t>(name);
+    mode.mask = {mask.data(), {shape[0], shape[1], shape[2], shape[3]}};
+  }
+
+  safetensors_writer to;
+  problem p;
+  if constexpr (pair) {
+    if (in.k_pre_rope.values.empty()) file.entry(given.prefix + "k_pre_rope");  // throws
+    router.weights = load_router(safetensors_file::open(given.router), given.prefix);
+    attention const front{mode, router, backend};
+    p = front.shape(in.q.view(), in.k.view(), o);
+    attend_layer(front, in, o, to);
+  } else {
+    attention const front{mode, fixed_router{}, backend};
+    p = front.shape(in.q.view(), in.k.view(), o);
+    attend_layer(front, in, o, to);
+  }
+  std::string const keys = describe(mode);
+  to.metadata("mode", given.mode).metadata("parameters", keys).metadata("backend", given.backend);
+  to.metadata("causal", o.causal ? "true" : "false").metadata("softmax_scale", fmt::format("{}", p.softmax_scale));
+  to.metadata("elastic", fmt::format("{}.{}.{}", version.major, version.minor, version.patch));
+  to.write(given.output);
+  fmt::print("{}{}{}: {} × {} queries, {} keys, {} query heads on {} KV heads of {}, softmax scale {} from {}\n", given.mode,
+             keys.empty() ? "" : " ", keys, p.batch, p.q_len, p.k_len, p.query_heads, p.kv_heads, p.head_dim,
+             p.softmax_scale, origin);
+  fmt::print("wrote {}\n", given.output);
+}
+
+template <class Backend>
+void apply_on(Backend backend, arguments const& given) {
+  with_mode(given.mode, [&](auto const& mode) { run(mode, backend, given); });
+}
+
+}  // namespace examples
