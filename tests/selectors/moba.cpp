@@ -72,23 +72,27 @@ moba draw_moba(dice& r) {
 
 /// Blocks of both backends agree wherever rounding cannot tip a choice. Returns rows and near-ties.
 template <element T>
-std::pair<int, int> compare_backends(moba const& s, random_problem<T> const& drawn, std::vector<std::int32_t> const& routes) {
+std::pair<int, int> compare_backends(moba const& s, random_problem<T> const& drawn,
+                                     std::vector<std::int32_t> const& routes) {
   selected_run const exact(reference{}, s, drawn.q, drawn.k, drawn.o, routes, 1);
   selected_run const fast(cpu{}, s, drawn.q, drawn.k, drawn.o, routes, 1);
   std::pair<int, int> rows{0, 0};
   select_inputs<T> const in{drawn.q, drawn.k, exact.shape,
-                            const_assignment_view(exact.routes.data(), {exact.shape.batch, exact.shape.query_heads}), 1};
+                            const_assignment_view(exact.routes.data(), {exact.shape.batch, exact.shape.query_heads}),
+                            1};
   gates_on(reference{}, s, in, [&](where const& w, int q, std::vector<double> const& gates) {
     ++rows.first;
     int kept = 0;
-    for (int j = 0; j < static_cast<int>(gates.size()); ++j) kept += exact.storage.blocks.test(exact.mode().row(w, q), j);
+    for (int j = 0; j < static_cast<int>(gates.size()); ++j)
+      kept += exact.storage.blocks.test(exact.mode().row(w, q), j);
     CHECK(kept == minimum(s.k, static_cast<int>(gates.size())));
     if (gap_of(gates, s.k) < 1e-5) {
       ++rows.second;
       return;
     }
     for (int word = 0; word < exact.storage.blocks.words_per_row; ++word)
-      CHECK(exact.storage.blocks.row(exact.mode().row(w, q))[word] == fast.storage.blocks.row(fast.mode().row(w, q))[word]);
+      CHECK(exact.storage.blocks.row(exact.mode().row(w, q))[word] ==
+            fast.storage.blocks.row(fast.mode().row(w, q))[word]);
   });
   return rows;
 }
@@ -110,7 +114,8 @@ void check_random(std::uint64_t seed, double tolerance) {
     auto const mask = mask_of(run.mode(), run.shape);
     CHECK(mask == mask_in_chunks(cpu{}, s, drawn, routes, 1, 128));
     for_each_pair(run.shape, [&](where const& w, int q, int k, bool) {  // heads of other routes see nothing
-      if (routes[static_cast<std::size_t>(w.batch * w.query_heads + w.query_head)] == 0 && mask(w, q, k)) FAIL("a head of another route");
+      if (routes[static_cast<std::size_t>(w.batch * w.query_heads + w.query_head)] == 0 && mask(w, q, k))
+        FAIL("a head of another route");
     });
     if (i % 4 == 0) check_laws(run.mode(), run.shape);
     CHECK(front_door_error(cpu{}, s, drawn, routes, i % 2 == 0 ? 128 : 512) < tolerance);
@@ -168,11 +173,7 @@ TEST_CASE("by hand: two blocks of four keys, queries that continue a cache") {
   selected_run const run(cpu{}, moba{4, 2}, heads_view<float const>(q.data(), {1, q_len, 1, d}),
                          heads_view<float const>(k.data(), {1, k_len, 1, d}));
   CHECK(picture_differs(run.mode(), locate(run.shape, 0, 0, 0),
-                        {"####....#.....",
-                         "####....##....",
-                         "####....###...",
-                         "####....####..",
-                         "####........#.",
+                        {"####....#.....", "####....##....", "####....###...", "####....####..", "####........#.",
                          "####........##"}) == "");
 }
 
@@ -197,5 +198,6 @@ TEST_CASE("parameters that make no sense are refused") {
   std::vector<float> out(x.size());
   std::int32_t const route = 0;
   const_assignment_view const assignment(&route, {1, 1});
-  CHECK_THROWS_AS(attend.forward(q, q, q, heads_view<float>(out.data(), {1, 64, 1, 32}), {}, assignment, memory), error);
+  CHECK_THROWS_AS(attend.forward(q, q, q, heads_view<float>(out.data(), {1, 64, 1, 32}), {}, assignment, memory),
+                  error);
 }

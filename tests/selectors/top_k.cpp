@@ -38,7 +38,8 @@ void check_random(std::uint64_t seed, double tolerance, bool integers) {
       for (int h = 0; h < p.query_heads; ++h) {
         where const w = locate(p, b, h, 0);
         bool const routed = routes[static_cast<std::size_t>(b * p.query_heads + h)] == 1;
-        auto const queries = rows_of(drawn.q, p.cu_seqlens_q, b, h), keys = rows_of(drawn.k, p.cu_seqlens_k, b, w.kv_head);
+        auto const queries = rows_of(drawn.q, p.cu_seqlens_q, b, h),
+                   keys = rows_of(drawn.k, p.cu_seqlens_k, b, w.kv_head);
         for (int q = 0; q < w.q_len; ++q) {
           top_cut<double> const cut = exact.storage.cut(w, q), same = fast.storage.cut(w, q);
           if (cut.threshold != same.threshold || cut.tie != same.tie) FAIL("cuts differ");
@@ -48,7 +49,8 @@ void check_random(std::uint64_t seed, double tolerance, bool integers) {
             if (!w.admits(q, j)) continue;
             double score = 0;
             for (int d = 0; d < p.head_dim; ++d)
-              score += static_cast<double>(static_cast<float>(queries[q][d])) * static_cast<double>(static_cast<float>(keys[j][d]));
+              score += static_cast<double>(static_cast<float>(queries[q][d])) *
+                       static_cast<double>(static_cast<float>(keys[j][d]));
             bool const keeps = exact.mode().keeps(w, q, j);
             if (keeps != fast.mode().keeps(w, q, j)) FAIL("masks differ");
             ++admitted;
@@ -83,7 +85,8 @@ TEST_CASE("scores that tie go to the lower index") {
 }
 
 TEST_CASE("keys of very different lengths") {
-  // The bound on the product's rounding follows the longest key: many keys are undecided, or all where products overflow.
+  // The bound on the product's rounding follows the longest key: many keys are undecided, or all where products
+  // overflow.
   for (float const length : {1e3f, 1e18f, 1e38f}) {
     CAPTURE(length);
     int const rows = 300, d = 64;
@@ -106,7 +109,8 @@ TEST_CASE("by hand") {
   heads_view<float const> const queries(q.data(), {1, q_len, 1, d}), keys(k.data(), {1, k_len, 1, d});
   auto const check = [&](auto const& backend) {
     selected_run const causal(backend, top_k{2}, queries, keys);
-    CHECK(picture_differs(causal.mode(), locate(causal.shape, 0, 0, 0), {".##...", ".#.#..", ".#.#..", "#....#"}) == "");
+    CHECK(picture_differs(causal.mode(), locate(causal.shape, 0, 0, 0), {".##...", ".#.#..", ".#.#..", "#....#"}) ==
+          "");
     selected_run const all(backend, top_k{1}, queries, keys, {.causal = false});
     CHECK(picture_differs(all.mode(), locate(all.shape, 0, 0, 0), {".#....", ".#....", ".#....", ".....#"}) == "");
   };
@@ -124,6 +128,7 @@ TEST_CASE("parameters that make no sense are refused, and so is a workspace that
   std::vector<float> out(x.size());
   std::int32_t const route = 0;
   const_assignment_view const assignment(&route, {1, 1});
-  CHECK_THROWS_AS(attend.forward(q, q, q, heads_view<float>(out.data(), {1, 64, 1, 32}), {}, assignment, memory), error);
+  CHECK_THROWS_AS(attend.forward(q, q, q, heads_view<float>(out.data(), {1, 64, 1, 32}), {}, assignment, memory),
+                  error);
   static_assert(top_k::host_only && top_k_selected::host_only);
 }

@@ -81,7 +81,8 @@ void check_random(std::uint64_t seed, double tolerance) {
     select_inputs<T> const in{drawn.q, drawn.k, exact.shape,
                               const_assignment_view(routes.data(), {exact.shape.batch, exact.shape.query_heads}), 1};
     column_and_offset_sums_on(reference{}, s, in, [&](where const& w, auto const& columns, auto const& offsets) {
-      auto const compare = [&](bit_rows const& a, bit_rows const& b, std::vector<double> const& sums, int count, int forced) {
+      auto const compare = [&](bit_rows const& a, bit_rows const& b, std::vector<double> const& sums, int count,
+                               int forced) {
         ++heads;
         int kept = 0;
         for (int bit = 0; bit < w.k_len; ++bit) kept += a.test(exact.mode().row(w), bit);

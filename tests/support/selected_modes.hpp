@@ -14,8 +14,8 @@
 
 #include <elastic/attention.hpp>
 
-#include <support/laws.hpp>
 #include <support/dice.hpp>
+#include <support/laws.hpp>
 #include <support/selection.hpp>
 
 namespace elastic::testing {
@@ -101,7 +101,8 @@ class pair_mask {
 
   template <class M>
   void read(M const& mode, problem const& p) {
-    for_each_pair(p, [&](where const& w, int i, int j, bool admitted) { (*this)(w, i, j) = admitted && mode.keeps(w, i, j); });
+    for_each_pair(
+        p, [&](where const& w, int i, int j, bool admitted) { (*this)(w, i, j) = admitted && mode.keeps(w, i, j); });
   }
 
   char& operator()(where const& w, int i, int j) { return kept_[at(w, i, j)]; }

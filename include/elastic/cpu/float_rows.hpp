@@ -12,7 +12,7 @@
 namespace elastic::detail {
 
 using float_matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-using float_rows = Eigen::Map<float_matrix const, 0, Eigen::OuterStride<>>;         // one row after another
+using float_rows = Eigen::Map<float_matrix const, 0, Eigen::OuterStride<>>;  // one row after another
 using mutable_float_rows = Eigen::Map<float_matrix, 0, Eigen::OuterStride<>>;
 
 /// Rows [first, first + count). `buffer` holds count · head_dim floats.
@@ -22,7 +22,8 @@ float_rows map_rows(head_rows<T const> rows, int first, int count, int head_dim,
     return {rows[first], count, head_dim, Eigen::OuterStride<>(rows.stride)};
   } else {
     for (int i = 0; i < count; ++i)
-      for (int c = 0; c < head_dim; ++c) buffer[std::int64_t{i} * head_dim + c] = static_cast<float>(rows[first + i][c]);
+      for (int c = 0; c < head_dim; ++c)
+        buffer[std::int64_t{i} * head_dim + c] = static_cast<float>(rows[first + i][c]);
     return {buffer, count, head_dim, Eigen::OuterStride<>(head_dim)};
   }
 }

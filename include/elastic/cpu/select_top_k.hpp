@@ -25,13 +25,13 @@ struct top_k_scratch {
 
   std::int64_t heads, tiles;
   int threads;
-  double* norms;           // (batch, kv_heads): the longest key
-  float* queries;          // (threads, rows, head_dim)
-  float* keys;             // (threads, panel, head_dim)
-  float* scores;           // (threads, rows, k_len)
-  float* copy;             // (threads, k_len)
-  double* exact;           // (threads, k_len): of the undecided keys
-  double* exact_copy;      // (threads, k_len)
+  double* norms;            // (batch, kv_heads): the longest key
+  float* queries;           // (threads, rows, head_dim)
+  float* keys;              // (threads, panel, head_dim)
+  float* scores;            // (threads, rows, k_len)
+  float* copy;              // (threads, k_len)
+  double* exact;            // (threads, k_len): of the undecided keys
+  double* exact_copy;       // (threads, k_len)
   std::int32_t* undecided;  // (threads, k_len)
 
   top_k_scratch(problem const& p, workspace_cursor& cursor)
@@ -75,15 +75,14 @@ top_cut<double> exact_cut(T const* query, head_rows<T const> keys, int head_dim,
     lowest_in = static_cast<double>(own.copy[k - 1]) + 2 * error;
   }
   int undecided = 0, wanted = k;
-  for (int j = 0; j < n; ++j) {
+  for (int j = 0; j < n; ++j) {  // without branches: which way a key falls is a coin toss
     double const score = static_cast<double>(scores[j]);
-    if (score > lowest_in)
-      --wanted;
-    else if (!(score < highest_out))
-      own.undecided[undecided++] = j;
+    bool const in = score > lowest_in, out = score < highest_out;
+    own.undecided[undecided] = j;
+    undecided += in || out ? 0 : 1;
+    wanted -= in ? 1 : 0;
   }
-  for (int i = 0; i < undecided; ++i)
-    own.exact[i] = orderable(exact_dot(query, keys[own.undecided[i]], head_dim));
+  for (int i = 0; i < undecided; ++i) own.exact[i] = orderable(exact_dot(query, keys[own.undecided[i]], head_dim));
   top_cut<double> cut = cut_of_top(own.exact, undecided, wanted, own.exact_copy);
   if (cut.is_everything()) {  // all of them are wanted: the cut is the lowest, and its last index
     cut = {own.exact[0], 0};
@@ -113,7 +112,8 @@ inline std::size_t scratch_bytes_on(cpu const&, top_k const&, problem const& p) 
 }
 
 template <element T>
-void select_on(cpu const&, top_k const& s, top_k::storage const& storage, select_inputs<T> const& in, workspace memory) {
+void select_on(cpu const&, top_k const& s, top_k::storage const& storage, select_inputs<T> const& in,
+               workspace memory) {
   constexpr int panel = detail::top_k_scratch::panel, tile_of_rows = detail::top_k_scratch::rows;
   problem const& p = in.shape;
   workspace_cursor cursor(memory.data());

@@ -52,7 +52,8 @@ void select_on(reference const& backend, moba const& s, moba::storage const& sto
                workspace) {
   problem const& p = in.shape;
   storage.lists.clear();
-  std::fill_n(storage.blocks.words, elements_of({p.batch, p.query_heads, storage.rows, storage.blocks.words_per_row}), 0u);
+  std::fill_n(storage.blocks.words, elements_of({p.batch, p.query_heads, storage.rows, storage.blocks.words_per_row}),
+              0u);
   std::vector<int> order;
   gates_on(backend, s, in, [&](where const& w, int q, std::vector<double> const& gates) {
     order.resize(gates.size());

@@ -32,7 +32,8 @@ void column_and_offset_sums_on(reference const&, vertical_slash const& s, select
         for (int j = 0; j < end; ++j) {
           double dot = 0;
           for (int c = 0; c < p.head_dim; ++c)
-            dot += static_cast<double>(static_cast<float>(queries[q][c])) * static_cast<double>(static_cast<float>(keys[j][c]));
+            dot += static_cast<double>(static_cast<float>(queries[q][c])) *
+                   static_cast<double>(static_cast<float>(keys[j][c]));
           weights[static_cast<std::size_t>(j)] = dot * scale;
           highest = maximum(highest, dot * scale);
         }

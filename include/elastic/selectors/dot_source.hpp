@@ -43,9 +43,11 @@ struct dot_source {
       q_starts[b] = p.packed() ? p.cu_seqlens_q[b] * in.q.strides[1] : b * in.q.strides[0];
       k_starts[b] = p.packed() ? p.cu_seqlens_k[b] * in.k.strides[1] : b * in.k.strides[0];
     }
-    type const held = std::same_as<T, float> ? type::of_float : std::same_as<T, half> ? type::of_half : type::of_bfloat16;
+    type const held = std::same_as<T, float>  ? type::of_float
+                      : std::same_as<T, half> ? type::of_half
+                                              : type::of_bfloat16;
     return {written, in.q.data, in.k.data, {in.q.strides[1], in.q.strides[2]}, {in.k.strides[1], in.k.strides[2]},
-            held, p.head_dim};
+            held,    p.head_dim};
   }
 
   double operator()(where const& w, std::int64_t q_start, std::int64_t k_start, int q_row, int k_row) const {
@@ -55,9 +57,12 @@ struct dot_source {
       return exact_dot(queries + q_at, keys + k_at, head_dim);
     };
     switch (held) {
-      case type::of_half: return dot(static_cast<half const*>(q), static_cast<half const*>(k));
-      case type::of_bfloat16: return dot(static_cast<bfloat16 const*>(q), static_cast<bfloat16 const*>(k));
-      default: return dot(static_cast<float const*>(q), static_cast<float const*>(k));
+      case type::of_half:
+        return dot(static_cast<half const*>(q), static_cast<half const*>(k));
+      case type::of_bfloat16:
+        return dot(static_cast<bfloat16 const*>(q), static_cast<bfloat16 const*>(k));
+      default:
+        return dot(static_cast<float const*>(q), static_cast<float const*>(k));
     }
   }
 };

@@ -85,7 +85,8 @@ struct moba {
           every &= seen | (own < 0 ? ~0u : own >= 31 ? 0u : ~0u << (own + 1));
         }
         for (int bit = 31; bit >= 0; --bit)
-          if ((some >> bit & 1u) != 0) entries[count++] = (every >> bit & 1u) != 0 ? 32 * word + bit : ~(32 * word + bit);
+          if ((some >> bit & 1u) != 0)
+            entries[count++] = (every >> bit & 1u) != 0 ? 32 * word + bit : ~(32 * word + bit);
       }
       lists.begin[list] = list * lists.capacity;
       lists.count[list] = count;

@@ -19,7 +19,9 @@ struct top_cut {
     return score > threshold || (score == threshold && index <= tie);
   }
 
-  static constexpr top_cut everything() { return {-std::numeric_limits<Real>::infinity(), std::numeric_limits<int>::max()}; }
+  static constexpr top_cut everything() {
+    return {-std::numeric_limits<Real>::infinity(), std::numeric_limits<int>::max()};
+  }
 
   ELASTIC_HOST_DEVICE bool is_everything() const { return tie == std::numeric_limits<int>::max(); }
   ELASTIC_HOST_DEVICE bool is_nothing() const { return tie < 0; }

@@ -11,7 +11,7 @@ namespace elastic {
 
 /// Reads the q and k that were selected from; they have to stay where they are.
 struct top_k_selected {
-  top_cut<double> const* cuts = nullptr;   // (batch, query_heads, q_end − q_begin)
+  top_cut<double> const* cuts = nullptr;  // (batch, query_heads, q_end − q_begin)
   dot_source const* source = nullptr;
   std::int64_t const* q_starts = nullptr;  // (batch)
   std::int64_t const* k_starts = nullptr;  // (batch)
@@ -55,7 +55,9 @@ struct top_k {
     top_k_selected selected() const { return {cuts, source, q_starts, k_starts, q_begin, rows}; }
 
     template <element T>
-    void view(select_inputs<T> const& in) const { *source = dot_source::of(in, q_starts, k_starts); }
+    void view(select_inputs<T> const& in) const {
+      *source = dot_source::of(in, q_starts, k_starts);
+    }
 
     top_cut<double>& cut(where const& w, int q) const { return cuts[selected().row(w, q)]; }
   };

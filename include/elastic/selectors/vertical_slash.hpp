@@ -42,13 +42,13 @@ struct vertical_slash_selected {
 static_assert(list_mode<vertical_slash_selected>);
 
 struct vertical_slash {
-  int columns = 1000;         // taken, 30 at least
-  int offsets = 6096;         // taken, 50 at least
-  int forced_columns = 30;    // the first keys, among them
-  int forced_offsets = 100;   // the nearest, among them
-  int last = 64;              // query rows of the estimate
-  float estimate_scale = 0;   // of the estimate's logits; 0: the softmax scale. Published: 1/√128, whatever head_dim
-  int slash_block = 64;       // queries and keys of the blocks that diagonals are widened to
+  int columns = 1000;        // taken, 30 at least
+  int offsets = 6096;        // taken, 50 at least
+  int forced_columns = 30;   // the first keys, among them
+  int forced_offsets = 100;  // the nearest, among them
+  int last = 64;             // query rows of the estimate
+  float estimate_scale = 0;  // of the estimate's logits; 0: the softmax scale. Published: 1/√128, whatever head_dim
+  int slash_block = 64;      // queries and keys of the blocks that diagonals are widened to
 
   static constexpr int fewest_columns = 30;
   static constexpr int fewest_offsets = 50;
@@ -125,10 +125,16 @@ struct vertical_slash {
   }
 
   /// How many of the keys of a sequence become columns, and how many of its offsets slashes.
-  ELASTIC_HOST_DEVICE int columns_of(where const& w) const { return minimum(w.k_len, maximum(columns, fewest_columns)); }
-  ELASTIC_HOST_DEVICE int offsets_of(where const& w) const { return minimum(w.k_len, maximum(offsets, fewest_offsets)); }
+  ELASTIC_HOST_DEVICE int columns_of(where const& w) const {
+    return minimum(w.k_len, maximum(columns, fewest_columns));
+  }
+  ELASTIC_HOST_DEVICE int offsets_of(where const& w) const {
+    return minimum(w.k_len, maximum(offsets, fewest_offsets));
+  }
   ELASTIC_HOST_DEVICE int rows_of_estimate(where const& w) const { return minimum(last, w.q_len); }
-  ELASTIC_HOST_DEVICE float scale_of(problem const& p) const { return estimate_scale == 0 ? p.softmax_scale : estimate_scale; }
+  ELASTIC_HOST_DEVICE float scale_of(problem const& p) const {
+    return estimate_scale == 0 ? p.softmax_scale : estimate_scale;
+  }
 
   void check(problem const& p) const {
     require(p.causal, "vertical_slash", "attention without causality", "causal attention");
@@ -138,7 +144,8 @@ struct vertical_slash {
     require(forced_offsets >= 0, "vertical_slash.forced_offsets", forced_offsets, "0 or more offsets");
     require(last >= 1, "vertical_slash.last", last, "1 query row or more");
     require(std::isfinite(estimate_scale), "vertical_slash.estimate_scale", estimate_scale, "a finite number, or 0");
-    require(slash_block >= 1 && slash_block <= 1 << 29, "vertical_slash.slash_block", slash_block, "1 to 2^29 positions");
+    require(slash_block >= 1 && slash_block <= 1 << 29, "vertical_slash.slash_block", slash_block,
+            "1 to 2^29 positions");
     elements_of({p.batch, p.query_heads, ceil_div(p.q_len, chunk_alignment), ceil_div(p.k_len, list_columns), 8});
   }
 };
