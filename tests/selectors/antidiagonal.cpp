@@ -227,6 +227,24 @@ TEST_CASE("own blocks and candidates") {
   CHECK(s.row_of(w, 0).own_end == 0);
 }
 
+TEST_CASE("the first chunk is as long as the published code makes it") {
+  antidiagonal const s{.rule = selection_rule::first_chunk};
+  auto const published = [&](int q_len, int k_len, int query_block) {
+    where w;
+    w.q_len = q_len;
+    w.k_len = k_len;
+    return s.row_of(w, query_block).rule == selection_rule::first_chunk;
+  };
+  CHECK(published(2100, 2100, 16));  // chunks of 4096
+  CHECK(published(16384, 16384, 127));
+  CHECK(published(16385, 16385, 63));  // chunks of 8192
+  CHECK(!published(16385, 16385, 64));
+  CHECK(published(200000, 200000, 15));  // chunks of 2048
+  CHECK(!published(200000, 200000, 16));
+  CHECK(published(1000, 1128, 3));  // one chunk each
+  CHECK(!published(8192, 16400, 0));
+}
+
 TEST_CASE("backends agree on odd shapes") {
   struct odd {
     int q_len, k_len, query_heads, kv_heads, head_dim, block, stride;
