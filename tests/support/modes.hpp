@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <memory_resource>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -13,17 +14,20 @@
 
 namespace elastic::testing {
 
-/// Keeps the memory that drawn modes point into.
+/// Keeps the memory that drawn modes point into, of a kind that the backend can read.
 class arena {
  public:
+  explicit arena(std::pmr::memory_resource* source = std::pmr::get_default_resource()) : source_(source) {}
+
   template <class T>
-  T* keep(std::vector<T> values) {
-    auto const kept = std::make_shared<std::vector<T>>(std::move(values));
+  T* keep(std::vector<T> const& values) {
+    auto const kept = std::make_shared<std::pmr::vector<T>>(values.begin(), values.end(), source_);
     kept_.push_back(kept);
     return kept->data();
   }
 
  private:
+  std::pmr::memory_resource* source_;
   std::vector<std::shared_ptr<void>> kept_;
 };
 

@@ -20,9 +20,13 @@ struct block_sparse {
 
   static constexpr bool has_partial = false;
 
+  /// Lists in device memory are not checked: what leaves the array is cut off.
   ELASTIC_HOST_DEVICE block_list row(where const& w, int query_block) const {
     int const at = query_block - first_block;
-    return {entries + begin(w.batch, w.query_head, at), count(w.batch, w.query_head, at), block_columns};
+    std::int64_t const from = minimum(maximum(begin(w.batch, w.query_head, at), std::int64_t{0}), size);
+    std::int64_t const most = minimum(size - from, std::int64_t{1} << 24);
+    std::int64_t const listed = minimum<std::int64_t>(maximum(count(w.batch, w.query_head, at), 0), most);
+    return {entries + from, static_cast<int>(listed), block_columns};
   }
 
   ELASTIC_HOST_DEVICE bool keeps(where const& w, int q, int k) const {

@@ -1,0 +1,36 @@
+// The CUDA backend: tensors, lists, assignments, cu_seqlens and workspace in device memory, everything
+// enqueued on options.stream, nothing allocated, nothing waited for. cuda serves every head dim;
+// cuda_for<64, 128> compiles kernels for these alone. Compiled by nvcc for sm_80 and newer.
+#pragma once
+
+#include <elastic/attention.hpp>
+#include <elastic/cuda/launch.cuh>
+
+namespace elastic {
+
+template <int... HeadDims>
+struct cuda_for {
+  static_assert((supported_head_dim(HeadDims) && ...), "elastic: head dims are 32, 64, 96, 128, 192 or 256");
+  static constexpr bool on_host = false;
+
+  std::size_t scratch_bytes(problem const& p) const { return detail::portable_scratch_bytes(p); }
+
+  template <class M, class Source, class T>
+  void forward(M const& mode, problem const& p, heads_view<T const> const& q, Source const& source,
+               heads_view<T> const& out, lse_view const& lse, const_assignment_view const& assignment,
+               workspace scratch) const {
+    detail::cuda_forward<HeadDims...>(mode, p, q, source, out, lse, assignment, scratch);
+  }
+
+  /// The kernel that serves a problem on the current device. Throws elastic::error where there is no device.
+  template <element T>
+  cuda_kernel kernel(problem const& p) const {
+    return cuda_kernel_for(detail::current_device().capability, p.head_dim, sizeof(T));
+  }
+};
+
+using cuda = cuda_for<32, 64, 96, 128, 192, 256>;
+
+static_assert(backend_with_scratch<cuda>);
+
+}  // namespace elastic

@@ -1,0 +1,80 @@
+// From a checked problem to the kernel that serves it: device, alignment, workspace and head dim are
+// settled here, before anything is launched.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include <elastic/core/check.hpp>
+#include <elastic/cuda/architecture.hpp>
+#include <elastic/cuda/portable/launch.cuh>
+
+namespace elastic::detail {
+
+struct cuda_device {
+  int number;
+  int capability;  // 90 is 9.0
+};
+
+/// The current device. Throws elastic::error where there is none, or one that is too old.
+inline cuda_device current_device() {
+  int count = 0;
+  cudaError_t const status = cudaGetDeviceCount(&count);
+  bool const absent = status == cudaErrorNoDevice || status == cudaErrorInsufficientDriver || (status == cudaSuccess && count == 0);
+  if (absent) cudaGetLastError();
+  require(!absent, "device", "none", "a CUDA device and its driver");
+  cuda_call(status, "cudaGetDeviceCount");
+  cuda_device device{};
+  int major = 0, minor = 0;
+  cuda_call(cudaGetDevice(&device.number), "cudaGetDevice");
+  cuda_call(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device.number), "cudaDeviceGetAttribute");
+  cuda_call(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device.number), "cudaDeviceGetAttribute");
+  device.capability = 10 * major + minor;
+  require(device.capability >= oldest_capability, "device", "compute capability " + std::to_string(major) + "." + std::to_string(minor),
+          "8.0 or newer");
+  return device;
+}
+
+/// Rows are copied by 16 bytes.
+template <class T, int Rank>
+void check_alignment(char const* name, strided_view<T, Rank> const& view) {
+  if (view.size() == 0) return;
+  bool fits = reinterpret_cast<std::uintptr_t>(view.data) % 16 == 0;
+  for (int i = 0; i + 1 < Rank; ++i)
+    fits = fits && (view.extents[i] <= 1 || view.strides[i] * static_cast<std::int64_t>(sizeof(T)) % 16 == 0);
+  require(fits, name, "an unaligned tensor", "a base and strides that are multiples of 16 bytes");
+}
+
+template <class T>
+void check_source_alignment(plain_keys<T> const& source) {
+  check_alignment("k", source.k);
+  check_alignment("v", source.v);
+}
+
+template <class T>
+void check_source_alignment(paged_cache<T> const& source) {
+  check_alignment("cache.k_pages", source.k_pages);
+  check_alignment("cache.v_pages", source.v_pages);
+}
+
+template <int... HeadDims, class M, class Source, class T>
+void cuda_forward(M const& mode, problem const& p, heads_view<T const> const& q, Source const& source,
+                  heads_view<T> const& out, lse_view const& lse, const_assignment_view const& assignment,
+                  workspace scratch) {
+  std::string served;
+  ((served += (served.empty() ? "" : ", ") + std::to_string(HeadDims)), ...);
+  require(((p.head_dim == HeadDims) || ...), "q head_dim", p.head_dim, "one that this backend was compiled for: " + served);
+  check_alignment("q", q);
+  check_source_alignment(source);
+  check_alignment("out", out);
+  std::size_t const needed = portable_scratch_bytes(p);
+  require(scratch.size() >= needed && reinterpret_cast<std::uintptr_t>(scratch.data()) % workspace_alignment == 0, "workspace",
+          std::to_string(scratch.size()) + " bytes", std::to_string(needed) + " aligned bytes for the forward pass");
+  cuda_device const device = current_device();
+  if (p.batch == 0 || p.q_begin >= p.q_end) return;
+  ((p.head_dim == HeadDims &&
+    (portable_launch<HeadDims>(mode, p, q, source, out, lse, assignment, scratch, device.number), true)) ||
+   ...);
+}
+
+}  // namespace elastic::detail

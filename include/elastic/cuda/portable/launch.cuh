@@ -1,0 +1,83 @@
+// Host side of the portable kernel: scratch, shared memory, grid, launches.
+#pragma once
+
+#include <type_traits>
+
+#include <elastic/core/workspace.hpp>
+#include <elastic/cuda/call.cuh>
+#include <elastic/cuda/portable/forward.cuh>
+#include <elastic/cuda/portable/forward_float.cuh>
+
+namespace elastic::detail {
+
+template <class M, class T, int HeadDim>
+using portable_kernel_for =
+    std::conditional_t<std::is_same_v<T, float>, float_kernel<M, HeadDim>, portable_kernel<M, T, HeadDim>>;
+
+inline std::size_t portable_scratch_bytes(problem const& p) {
+  workspace_cursor cursor;
+  std::int64_t const heads = std::int64_t{p.batch} * p.query_heads;
+  cursor.take<unsigned>(1);
+  cursor.take<unsigned>(heads + 1);
+  cursor.take<int>(heads);
+  return cursor.used();
+}
+
+/// Heads whose keys and values fill about half of the L2 cache, a power of two.
+inline int section_heads_for(problem const& p, int element_bytes, int l2_bytes) {
+  std::int64_t const bytes = maximum<std::int64_t>(std::int64_t{2} * p.k_len * p.head_dim * element_bytes, 1);
+  std::int64_t const wanted = maximum<std::int64_t>(l2_bytes / 2 / bytes, 1) * p.group();
+  int heads = 1;
+  while (heads * 2 <= wanted && heads < planned_at_once) heads *= 2;
+  return heads;
+}
+
+/// Launches on the problem's stream. `scratch` is aligned and large enough.
+template <int HeadDim, class M, class Source, class T>
+void portable_launch(M const& mode, problem const& p, heads_view<T const> const& q, Source const& source,
+                     heads_view<T> const& out, lse_view const& lse, const_assignment_view const& assignment,
+                     workspace scratch, int device) {
+  using kernel = portable_kernel_for<M, T, HeadDim>;
+  using arguments = forward_arguments<M, T, Source>;
+  auto const entry = portable_forward<kernel, arguments>;
+  cudaStream_t const stream = static_cast<cudaStream_t>(p.stream);
+
+  // The tiles are those of the architecture that the loaded code was compiled for.
+  cudaFuncAttributes attributes;
+  cuda_call(cudaFuncGetAttributes(&attributes, entry), "cudaFuncGetAttributes");
+  portable_tiling const tiling = portable_tiling_for(attributes.ptxVersion, HeadDim, sizeof(T));
+  int const bytes = portable_tile_bytes(tiling, HeadDim, sizeof(T)) + static_cast<int>(sizeof(typename kernel::shared_tail));
+  cuda_call(cudaFuncSetAttribute(entry, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes), "cudaFuncSetAttribute");
+  int processors = 0, l2_bytes = 0, residents = 0;
+  cuda_call(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device), "cudaDeviceGetAttribute");
+  cuda_call(cudaDeviceGetAttribute(&l2_bytes, cudaDevAttrL2CacheSize, device), "cudaDeviceGetAttribute");
+  cuda_call(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&residents, entry, tiling.threads(), static_cast<std::size_t>(bytes)),
+            "cudaOccupancyMaxActiveBlocksPerMultiprocessor");
+
+  arguments a{mode, p, q, source, out, lse, assignment, {}, tiling.shape, 0};
+  if constexpr (lists_bind_tile<M>) {
+    tile_shape const largest = largest_tile_of(mode);
+    a.tile = {gcd(largest.rows, tiling.shape.rows), gcd(largest.columns, tiling.shape.columns)};
+  }
+  if (source.run() > 0)
+    require(source.run() % a.tile.columns == 0, "cache pages", source.run(),
+            "a multiple of " + std::to_string(a.tile.columns) + " keys");
+  a.first_tile = p.q_begin / a.tile.rows;
+  workspace_cursor cursor(scratch.data());
+  a.plan.heads = p.batch * p.query_heads;
+  a.plan.section_heads = section_heads_for(p, sizeof(T), l2_bytes);
+  a.plan.next = cursor.take<unsigned>(1);
+  a.plan.first = cursor.take<unsigned>(a.plan.heads + 1);
+  a.plan.order = cursor.take<int>(a.plan.heads);
+
+  std::int64_t const items = std::int64_t{a.plan.heads} * (ceil_div(p.q_end, a.tile.rows) - a.first_tile);
+  require(items < (std::int64_t{1} << 31), "q", items, "fewer than 2^31 query tiles in all heads");
+  int const grid = static_cast<int>(minimum<std::int64_t>(items, std::int64_t{processors} * maximum(residents, 1)));
+  if (grid <= 0) return;
+  plan_work<kernel><<<1, planned_at_once, 0, stream>>>(a);
+  cuda_call(cudaGetLastError(), "plan_work");
+  portable_forward<kernel><<<static_cast<unsigned>(grid), static_cast<unsigned>(tiling.threads()), static_cast<std::size_t>(bytes), stream>>>(a);
+  cuda_call(cudaGetLastError(), "portable_forward");
+}
+
+}  // namespace elastic::detail
