@@ -1,6 +1,6 @@
 // CPU forward: dense attention beside one large Eigen product, and every kind of mode beside dense
 // attention, each pair in turn. Arguments: sequence length, threads.
-#include <numeric>
+#include <thread>
 
 #include <support/measure.hpp>
 
@@ -104,10 +104,12 @@ int const registered = [] {
     for (std::int64_t s : lengths)
       for (std::int64_t t : threads) b->Args({s, t});
   };
-  add("dense/float", [](benchmark::State& s) { dense<float>(s, true); }, {2048, 4096, 8192}, {1, 2});
-  add("dense_bidirectional/float", [](benchmark::State& s) { dense<float>(s, false); }, {4096}, {1, 2});
-  add("dense/half", [](benchmark::State& s) { dense<half>(s, true); }, {4096}, {1, 2});
-  add("dense/bfloat16", [](benchmark::State& s) { dense<bfloat16>(s, true); }, {4096}, {1, 2});
+  std::vector<std::int64_t> threads{1, 2};
+  if (std::thread::hardware_concurrency() > 2) threads.push_back(std::thread::hardware_concurrency());
+  add("dense/float", [](benchmark::State& s) { dense<float>(s, true); }, {2048, 4096, 8192}, threads);
+  add("dense_bidirectional/float", [](benchmark::State& s) { dense<float>(s, false); }, {4096}, threads);
+  add("dense/half", [](benchmark::State& s) { dense<half>(s, true); }, {4096}, threads);
+  add("dense/bfloat16", [](benchmark::State& s) { dense<bfloat16>(s, true); }, {4096}, threads);
   std::vector<std::int64_t> const two{2048, 8192}, one{1};
   add("sliding_window_2048/float", [](benchmark::State& s) { sparse<float>(s, sliding_window{2048}); }, two, one);
   add("streaming_block_1_16/float", [](benchmark::State& s) { sparse<float>(s, streaming{}); }, two, one);
