@@ -143,10 +143,10 @@ class attention {
     if constexpr (head_router<Router> && Backend::on_host) {
       for (int b = 0; b < p.batch; ++b)
         for (int h = 0; h < p.query_heads; ++h) assignment(b, h) = router_(p, b, h, routes<Mode>);
-    } else {
-      static_assert(requires { route_on(backend_, router_, mode_, in, p, assignment, memory); },
-                    "elastic: this Router has no route_on for this Backend");
+    } else if constexpr (requires { route_on(backend_, router_, mode_, in, p, assignment, memory); }) {
       route_on(backend_, router_, mode_, in, p, assignment, memory);
+    } else {
+      static_assert(!std::is_same_v<T, T>, "elastic: this Router has no route_on for this Backend");
     }
   }
 
@@ -172,9 +172,10 @@ class attention {
         using leaf_type = std::remove_cvref_t<decltype(leaf)>;
         if constexpr (selector<leaf_type>) {
           select_inputs<E> const in{q, k, p, assignment, at};
-          static_assert(requires { select_on(backend_, leaf, storage, in, scratch); },
-                        "elastic: this selector has no select_on for this Backend");
-          select_on(backend_, leaf, storage, in, scratch);
+          if constexpr (requires { select_on(backend_, leaf, storage, in, scratch); })
+            select_on(backend_, leaf, storage, in, scratch);
+          else
+            static_assert(!std::is_same_v<E, E>, "elastic: this selector has no select_on for this Backend");
         }
       });
     }

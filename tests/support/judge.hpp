@@ -5,11 +5,12 @@
 // LSE −∞ or the sink logit. Failures are returned as text, empty where the rule holds.
 //
 // The naive's error is a draw of rounding luck, and a tensor of few numbers can draw nearly none: where the
-// rule fails, the naive is run again, q scaled first and q·k summed in eight other orders, and its largest
+// rule fails, the naive is run again, q scaled first and sums taken in eight other orders, and its largest
 // error counts. (16-bit q and k have products that are exact in float, but only before q is scaled.)
 #pragma once
 
 #include <cmath>
+#include <numeric>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -57,16 +58,51 @@ struct largest_errors {
   }
 };
 
-/// Keys and values in float, the keys with their head_dim in another order; copied when asked for.
+/// Another order of summation: of head_dim by a table, of the keys of a sequence by k → (factor·k + 1) mod length.
+struct summation_order {
+  std::vector<int> dims;
+  int factor = 0;  // 0: keys as they are
+
+  int key(int k, int length) const {
+    if (factor == 0) return k;
+    int coprime = factor % length;
+    while (std::gcd(coprime, length) != 1) ++coprime;
+    return static_cast<int>((std::int64_t{coprime} * k + 1) % length);
+  }
+};
+
+/// The mode that sees the reordered keys as the original saw them, causality included.
+template <class M>
+struct reordered_mode {
+  M original;
+  summation_order const* order;
+  bool causal;
+  static constexpr bool has_partial = true;
+
+  where before(where w) const {
+    w.causal = causal;
+    return w;
+  }
+  bool keeps(where const& w, int q, int k) const {
+    int const key = order->key(k, w.k_len);
+    return before(w).admits(q, key) && original.keeps(before(w), q, key);
+  }
+  template <class Real>
+    requires scoring_mode<M>
+  Real score(where const& w, Real s, int q, int k) const { return original.score(before(w), s, q, order->key(k, w.k_len)); }
+  float sink_logit(where const& w) const { return sink_logit_of(original, before(w)); }
+};
+
+/// Reordered keys and values, in float; copied when asked for.
 template <class Source>
 struct reordered_keys {
   using element_type = float;
   Source const& source;
-  std::vector<int> const& order;
+  summation_order const& order;
   mutable std::vector<float> copy = {};
 
   head_rows<float const> keys(problem const& p, int batch, int kv_head, int first) const {
-    return copied(p, batch, first, source.keys(p, batch, kv_head, first), [&](int d) { return order[static_cast<std::size_t>(d)]; });
+    return copied(p, batch, first, source.keys(p, batch, kv_head, first), [&](int d) { return order.dims[static_cast<std::size_t>(d)]; });
   }
   head_rows<float const> values(problem const& p, int batch, int kv_head, int first) const {
     return copied(p, batch, first, source.values(p, batch, kv_head, first), [](int d) { return d; });
@@ -77,32 +113,36 @@ struct reordered_keys {
   template <class Rows, class Place>
   head_rows<float const> copied(problem const& p, int batch, int first, Rows const& rows, Place&& place) const {
     int const length = locate(p, batch, 0, 0).k_len, d = p.head_dim;
-    int const count = (source.run() > 0 ? minimum(first + source.run(), length) : length) - first;
+    int const count = run() > 0 ? minimum(run(), length - first) : length;
     copy.resize(static_cast<std::size_t>(count * d));
     for (int i = 0; i < count; ++i)
-      for (int j = 0; j < d; ++j) copy[static_cast<std::size_t>(i * d + j)] = static_cast<float>(rows[i][place(j)]);
+      for (int j = 0; j < d; ++j)
+        copy[static_cast<std::size_t>(i * d + j)] = static_cast<float>(rows[order.key(i, length)][place(j)]);
     return {copy.data(), d};
   }
 };
 
-/// The naive once more: q is scaled first, and q·k summed in an order drawn from `seed`.
+/// The naive once more: q is scaled first, and sums are taken in orders drawn from `seed`.
 template <class Round, class M, class Source, class T>
 emitted_rows<float> naive_reordered(int seed, M const& mode, problem p, heads_view<T const> const& q, Source const& source,
                                     const_assignment_view const& assignment) {
   dice r(static_cast<std::uint64_t>(seed));
-  std::vector<int> order(static_cast<std::size_t>(p.head_dim));
-  for (std::size_t i = 0; i < order.size(); ++i) {
-    order[i] = static_cast<int>(i);
-    std::swap(order[i], order[static_cast<std::size_t>(r.between(0, static_cast<int>(i)))]);
+  summation_order order;
+  for (int i = 0; i < p.head_dim; ++i) {
+    order.dims.push_back(i);
+    std::swap(order.dims.back(), order.dims[static_cast<std::size_t>(r.below(i + 1))]);
   }
+  if (source.run() == 0) order.factor = r.between(1, 1 << 16);
   std::vector<float> memory;
   for (std::int64_t b = 0; b < q.extents[0]; ++b)
     for (std::int64_t i = 0; i < q.extents[1]; ++i)
       for (std::int64_t h = 0; h < q.extents[2]; ++h)
-        for (int d : order) memory.push_back(static_cast<float>(q(b, i, h, d)) * p.softmax_scale);
+        for (int d : order.dims) memory.push_back(static_cast<float>(q(b, i, h, d)) * p.softmax_scale);
+  reordered_mode<M> const reordered{mode, &order, p.causal};
   p.softmax_scale = 1;
+  p.causal = false;
   heads_view<float const> const queries(memory.data(), {q.extents[0], q.extents[1], q.extents[2], q.extents[3]});
-  return emit_rows<float, Round>(mode, p, queries, reordered_keys<Source>{source, order}, assignment);
+  return emit_rows<float, Round>(reordered, p, queries, reordered_keys<Source>{source, order}, assignment);
 }
 
 }  // namespace detail

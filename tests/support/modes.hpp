@@ -164,6 +164,72 @@ struct draw<sink_logits<M>> {
   }
 };
 
+template <>
+struct draw<antidiagonal> {
+  antidiagonal operator()(dice& r, problem const& p, arena&) const {
+    antidiagonal m;
+    m.block = r.pick({16, 32, 64, 64, 128});
+    m.stride = r.pick({1, 4, 8, 16});
+    for (int b = 0; b < p.batch; ++b)  // causal, the stride divides k_len − q_len
+      while (locate(p, b, 0, 0).shift() % m.stride != 0) m.stride /= 2;
+    m.threshold = r.one_in(4) ? 1.f : 0.05f + 0.9f * r.uniform();
+    if (p.causal && r.one_in(3)) m.rule = selection_rule::first_chunk;
+    return m;
+  }
+};
+
+template <>
+struct draw<pooled_top_k> {
+  pooled_top_k operator()(dice& r, problem const&, arena&) const {
+    return {r.pick({16, 32, 64, 128}), r.pick({16, 32, 64, 128}), r.between(1, 5)};
+  }
+};
+
+template <>
+struct draw<block_mask> {
+  block_mask operator()(dice& r, problem const& p, arena& memory) const {
+    block_mask m;
+    m.block_rows = r.pick({16, 32, 64, 128});
+    m.block_columns = r.pick({16, 32, 64, 128});
+    int const density = r.between(0, 4);
+    std::array<std::int64_t, 4> const extents{r.one_in(2) ? p.batch : 1, r.one_in(2) ? p.query_heads : 1,
+                                              ceil_div(p.q_len, m.block_rows), ceil_div(p.k_len, m.block_columns)};
+    std::vector<std::uint8_t> bits(static_cast<std::size_t>(extents[0] * extents[1] * extents[2] * extents[3]) + 1);
+    for (auto& bit : bits) bit = r.below(4) < density;
+    m.mask = {memory.keep(std::move(bits)), extents};
+    return m;
+  }
+};
+
+template <>
+struct draw<moba> {
+  moba operator()(dice& r, problem const&, arena&) const { return {r.pick({16, 32, 50, 64, 128}), r.between(1, 5)}; }
+};
+
+template <>
+struct draw<vertical_slash> {
+  vertical_slash operator()(dice& r, problem const&, arena&) const {
+    vertical_slash m;
+    m.columns = r.between(0, 60);
+    m.offsets = r.between(0, 80);
+    m.forced_columns = r.between(0, 20);
+    m.forced_offsets = r.between(0, 30);
+    m.last = r.pick({1, 5, 64});
+    m.slash_block = r.pick({1, 16, 64});
+    return m;
+  }
+};
+
+template <>
+struct draw<top_k> {
+  top_k operator()(dice& r, problem const& p, arena&) const { return {draw_tokens(r, p, 1)}; }
+};
+
+template <class M>
+struct draw<planned<M>> {
+  planned<M> operator()(dice& r, problem const& p, arena& memory) const { return {draw<M>{}(r, p, memory)}; }
+};
+
 template <class... Ms>
 struct type_list {
   static constexpr int size = sizeof...(Ms);
@@ -191,7 +257,14 @@ using hooked_modes =
               sink_logits<full>, sink_logits<hybrid<streaming, block_sparse>>, sink_logits<scored<block_sparse, soft_cap>>,
               scored<hybrid<sink_logits<streaming>, full>, soft_cap>>;
 
-using every_mode = joined<single_modes, combined_modes, hybrid_modes, hooked_modes>::type;
+using block_selectors = type_list<antidiagonal, pooled_top_k, block_mask, hybrid<full, antidiagonal>,
+                                  hybrid<antidiagonal, streaming>, scored<pooled_top_k, soft_cap>>;
+using fine_selectors = type_list<moba, vertical_slash, top_k, hybrid<vertical_slash, moba, full>, sink_logits<hybrid<top_k, pooled_top_k>>>;
+using planned_modes = type_list<planned<predicate<striped>>, planned<intersection_of<block_sparse, streaming>>,
+                                planned<union_of<block_sparse, sliding_window>>, hybrid<full, planned<predicate<striped>>>,
+                                scored<planned<scored<sliding_window, alibi>>, soft_cap>>;
+
+using every_mode = joined<single_modes, combined_modes, hybrid_modes, hooked_modes, block_selectors, fine_selectors, planned_modes>::type;
 
 /// f.template operator()<M>(position) for the types of a list.
 template <class... Ms, class F>

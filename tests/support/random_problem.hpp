@@ -265,15 +265,12 @@ std::string fails_random_problem(std::uint64_t seed, std::int64_t number, Change
   auto const run = change(mode);
   attention<std::remove_cvref_t<decltype(run)>, fixed_router, default_backend> const attend{run};
 
-  std::vector<std::byte> bytes(attend.workspace_bytes(x.p) + 64);
+  problem widest = x.p;
+  widest.threads = 3;
+  std::vector<std::byte> bytes(attend.workspace_bytes(widest) + 64);
   workspace const space(bytes.data() + r.below(64), bytes.size() - 64);
   attend.select(x.q.view, x.k.view, x.assignment, space, x.o);
-  auto const selected = [&](auto const& of) {
-    auto const at = reinterpret_cast<std::uintptr_t>(space.data());
-    workspace_cursor cursor(space.data() + (workspace_alignment - at % workspace_alignment) % workspace_alignment);
-    return selected_mode(bind_storage(of, x.p, cursor));
-  };
-  auto const truth = selected(mode);
+  auto const truth = attention<M, fixed_router, default_backend>{mode}.selected_in(x.p, space);
   std::string failure;
   if (number % 4 == 0 && x.p.q_len > 0) {
     where const w = locate(x.p, x.p.batch - 1, 0, x.assignment(x.p.batch - 1, 0));
