@@ -135,6 +135,8 @@ void run(arguments const& given) {
   parameters const chosen = given.paper_defaults ? parameters::of_papers() : parameters::scaled_to(s.k_len);
   mlp_router const router = make_router(given, layers);
   std::vector<variant> const grid = given.backend == "cpu" ? make_cpu_grid(chosen, router, s.kv_heads) : make_reference_grid(chosen, router, s.kv_heads);
+  for (variant const& v : grid)
+    for (layer_run& layer : layers) v.prepare(layer);  // nothing below refuses the input
   std::filesystem::path const folder = given.out;
   std::error_code failure;
   std::filesystem::create_directories(folder, failure);
@@ -155,7 +157,8 @@ void run(arguments const& given) {
   print_legend();
   write_file(folder / "ablation.csv", to_csv(s, rows));
   write_file(folder / "ablation.json", to_json(s, rows));
-  fmt::print("\nOpen these files:\n  {}\n  {}\n", (folder / "ablation.csv").string(), (folder / "ablation.json").string());
+  fmt::print("\nOpen {} and {}; plot.py {} draws them.\n", (folder / "ablation.csv").string(),
+             (folder / "ablation.json").string(), folder.string());
 }
 
 /// The capture that comes with the examples, from any working directory.

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Runs the ablation and draws it, on a fresh machine too: examples/ablation.sh [folder for the results].
+# Runs the ablation and draws it, on a fresh machine too: examples/ablation.sh [folder for the results [options]].
 set -euo pipefail
 here="$(dirname "$0")"
 output="$(realpath -m "${1:-$here/../build/release/ablation}")"
+shift || true
 cd "$here/.."
 source cmake/setup.sh
 
@@ -14,9 +15,8 @@ fi
 
 cmake --preset release
 cmake --build --preset release -j "$jobs" --target example_ablation
-mkdir -p "$output"
-build/release/examples/ablation --out "$output"
-"$python" examples/plot.py "$output"
+build/release/examples/ablation --out "$output" "$@"
+"$python" examples/plot.py "$output" >/dev/null
 
 echo
 echo "Open these files:"

@@ -52,7 +52,6 @@ inline double mean(std::vector<double> const& values) {
 /// What full attention makes of every layer: the measure of all others.
 inline void attend_fully(variant const& full, std::vector<layer_run>& layers) {
   for (layer_run& layer : layers) {
-    full.prepare(layer);
     full.attend(layer);
     layer.full_out = layer.out;
     layer.full_lse = layer.lse;
@@ -96,7 +95,6 @@ inline row_result measure(variant const& full, variant const& what, std::vector<
   std::vector<std::vector<double>> by_input(static_cast<std::size_t>(layers.front().batch()));
   head_sparsity pairs;
   for (layer_run& layer : layers) {
-    what.prepare(layer);
     what.route(layer);
     what.select(layer);
     what.attend(layer);

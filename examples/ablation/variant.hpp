@@ -44,7 +44,7 @@ struct variant {
   std::vector<std::string> parts;  // what route 0, 1, … stand for
   bool counts_routing = false;     // does the router's time belong to the total?
 
-  std::function<void(layer_run&)> prepare;  // makes room
+  std::function<void(layer_run&)> prepare;  // refuses what does not fit, and makes room
   std::function<void(layer_run&)> route;
   std::function<void(layer_run&)> select;
   std::function<void(layer_run&)> attend;
@@ -58,9 +58,10 @@ variant make_variant(std::string name, Mode mode, Router router, Backend backend
   variant made;
   made.name = std::move(name);
   made.parameters = describe(mode);
-  made.prepare = [attend](layer_run& layer) {
-    std::size_t const no_limit = std::numeric_limits<std::size_t>::max();  // all query rows at once
-    std::size_t const bytes = attend.workspace_bytes(attend.shape(layer.q(), layer.k(), layer.o), no_limit);
+  made.prepare = [attend, router](layer_run& layer) {
+    problem const p = attend.shape(layer.q(), layer.k(), layer.o);
+    router.check(p, routes<Mode>);
+    std::size_t const bytes = attend.workspace_bytes(p, std::numeric_limits<std::size_t>::max());  // all rows at once
     layer.memory.resize(std::max(layer.memory.size(), bytes));
   };
   made.route = [routed](layer_run& layer) { routed.route(layer.in.to_route(), layer.assignment(), layer.memory, layer.o); };

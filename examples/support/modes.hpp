@@ -20,6 +20,7 @@ void for_each_mode(auto&& f) {
   f("pooled_top_k", pooled_top_k{}, "blocks by mean-pooled scores (MInference)");
   f("moba", moba{}, "blocks by a gate, per query (MoBA)");
   f("vertical_slash", vertical_slash{}, "columns and diagonals (MInference)");
+  f("top_k", top_k{}, "keys by score, per query");
   f("fa_ssa", hybrid{full{}, streaming{}}, "full or streaming, head by head");
   f("fa_xa", hybrid{full{}, antidiagonal{}}, "full or antidiagonal, head by head");
   f("xa_ssa", hybrid{antidiagonal{}, streaming{}}, "antidiagonal or streaming, head by head");

@@ -55,6 +55,7 @@ void fields(vertical_slash& m, auto&& f) {
   f("forced_offsets", m.forced_offsets), f("last", m.last), f("estimate_scale", m.estimate_scale);
   f("slash_block", m.slash_block);
 }
+void fields(top_k& m, auto&& f) { f("k", m.k); }
 void fields(mlp_router& r, auto&& f) { f("pooling", r.pooling), f("class_index", r.class_index); }
 template <class A, class B>
 void fields(hybrid<A, B>& m, auto&& f) {
