@@ -49,11 +49,11 @@ struct largest_errors {
     add_naive(y, z);
   }
   void add_naive(double y, double z) { naive = maximum(naive, std::abs(y - z)); }
+  double bound(double epsilon) const { return 2 * naive + 4 * epsilon * oracle; }
   std::string verdict(char const* tensor, double epsilon) const {
-    double const bound = 2 * naive + 4 * epsilon * oracle;
-    if (given <= bound) return {};
+    if (given <= bound(epsilon)) return {};
     std::ostringstream text;
-    text << tensor << " is off by " << given << ", allowed " << bound << " (naive " << naive << ", largest " << oracle << ")";
+    text << tensor << " is off by " << given << ", allowed " << bound(epsilon) << " (naive " << naive << ", largest " << oracle << ")";
     return text.str();
   }
 };
@@ -184,7 +184,9 @@ std::string misjudged(M const& mode, problem const& p, heads_view<T const> const
     std::string const text = out_errors.verdict("out", epsilon<T>);
     return text.empty() ? lse_errors.verdict("lse", epsilon<float>) : text;
   };
-  for (int order = 1; order <= 8 && !failure().empty(); ++order) {
+  // No luck explains an error of many times what is allowed.
+  bool const near = out_errors.given <= 16 * out_errors.bound(epsilon<T>) && lse_errors.given <= 16 * lse_errors.bound(epsilon<float>);
+  for (int order = 1; near && order <= 8 && !failure().empty(); ++order) {
     using namespace elastic::testing::detail;
     auto const again = naive_reordered<elastic::detail::round_to<T>>(order, mode, p, q, source, assignment);
     auto const again_lse = naive_reordered<elastic::detail::round_to<float>>(order, mode, p, q, source, assignment).lse;
