@@ -46,8 +46,8 @@ std::vector<layer_run> load_layers(safetensors_file const& file, arguments const
     if (layer.in.k_pre_rope.values.empty()) file.entry(prefix + "k_pre_rope");  // throws
     layer.in.require_finite();
     layer.o = {.softmax_scale = scale_in(file), .layer = layer.in.layer, .threads = given.threads};
-    require(layer.in.q.shape == layers.front().in.q.shape && layer.in.k.shape == layers.front().in.k.shape, prefix.c_str(),
-            "other shapes", "the same in all layers");
+    require(layer.in.q.shape == layers.front().in.q.shape && layer.in.k.shape == layers.front().in.k.shape,
+            prefix.c_str(), "other shapes", "the same in all layers");
     make_problem<float>(layer.q(), layer.k(), layer.o);  // the shapes fit each other
     elastic::detail::check_shape("v", layer.v(), layer.k().extents[0], layer.k().extents[1], layer.k().extents[2],
                                  layer.k().extents[3]);
@@ -109,8 +109,9 @@ mlp_router make_router(arguments const& given, std::vector<layer_run> const& lay
 
 void print_setting(setting const& s, std::vector<variant> const& grid) {
   fmt::print("{}{}: {} input{} ({}), {} queries, {} keys, {} query heads on {} KV heads of {}, layer{} {}\n", s.input,
-             s.model.empty() ? "" : " of " + s.model, s.batch, s.batch == 1 ? "" : "s", fmt::join(s.tasks, ", "), s.q_len,
-             s.k_len, s.query_heads, s.kv_heads, s.head_dim, s.layers.size() == 1 ? "" : "s", fmt::join(s.layers, ", "));
+             s.model.empty() ? "" : " of " + s.model, s.batch, s.batch == 1 ? "" : "s", fmt::join(s.tasks, ", "),
+             s.q_len, s.k_len, s.query_heads, s.kv_heads, s.head_dim, s.layers.size() == 1 ? "" : "s",
+             fmt::join(s.layers, ", "));
   fmt::print("backend {}, {} thread{}, {} repetition{}, softmax scale {}; {}:\n", s.backend, s.threads,
              s.threads == 1 ? "" : "s", s.repetitions, s.repetitions == 1 ? "" : "s", s.softmax_scale,
              s.paper_defaults ? "the papers' parameters" : "parameters scaled to the input's length");
@@ -122,9 +123,12 @@ void print_setting(setting const& s, std::vector<variant> const& grid) {
 
 void print_legend() {
   fmt::print(
-      "\ndensity: kept pairs over causal pairs. MSR: share of sparse heads. ESR: pruned share of keys, by the last query and by\n"
-      "all. total: route + select + attend, of which the oracle's routing, which runs both modes, is left out. speedup: over FA,\n"
-      "which runs in turn with each variant. error: relative L2 against FA, mean over heads, of all inputs and of each. mass:\n"
+      "\ndensity: kept pairs over causal pairs. MSR: share of sparse heads. ESR: pruned share of keys, by the last "
+      "query and by\n"
+      "all. total: route + select + attend, of which the oracle's routing, which runs both modes, is left out. "
+      "speedup: over FA,\n"
+      "which runs in turn with each variant. error: relative L2 against FA, mean over heads, of all inputs and of "
+      "each. mass:\n"
       "full attention's weight on what is kept.\n");
 }
 
@@ -134,7 +138,8 @@ void run(arguments const& given) {
   setting const s = describe_setting(file, layers, given);
   parameters const chosen = given.paper_defaults ? parameters::of_papers() : parameters::scaled_to(s.k_len);
   mlp_router const router = make_router(given, layers);
-  std::vector<variant> const grid = given.backend == "cpu" ? make_cpu_grid(chosen, router, s.kv_heads) : make_reference_grid(chosen, router, s.kv_heads);
+  std::vector<variant> const grid = given.backend == "cpu" ? make_cpu_grid(chosen, router, s.kv_heads)
+                                                           : make_reference_grid(chosen, router, s.kv_heads);
   for (variant const& v : grid)
     for (layer_run& layer : layers) v.prepare(layer);  // nothing below refuses the input
   std::filesystem::path const folder = given.out;
@@ -171,9 +176,12 @@ int main(int argc, char** argv) {
   arguments given;
   given.input = default_input();
   CLI::App app("Variants of elastic attention on the activations of a real model", "ablation");
-  app.add_option("--input", given.input, "safetensors capture with layers.N.q, k, v and k_pre_rope")->capture_default_str();
-  auto* const layers = app.add_option("--layers", given.layers, "numbers of the layers to take (default: all in the file)");
-  app.add_option("--prefix", given.prefix, "what the tensors' names begin with, instead of layers.N.")->excludes(layers);
+  app.add_option("--input", given.input, "safetensors capture with layers.N.q, k, v and k_pre_rope")
+      ->capture_default_str();
+  auto* const layers =
+      app.add_option("--layers", given.layers, "numbers of the layers to take (default: all in the file)");
+  app.add_option("--prefix", given.prefix, "what the tensors' names begin with, instead of layers.N.")
+      ->excludes(layers);
   app.add_option("--out", given.out, "folder for ablation.csv and ablation.json")->capture_default_str();
   app.add_option("--backend", given.backend, "cpu or reference (double precision, minutes)")->capture_default_str();
   app.add_option("--threads", given.threads, "of the CPU backend; 0 takes every core")->capture_default_str();

@@ -14,7 +14,8 @@ void print_modes() {
     fmt::print("{:<15} {}\n", name, what);
     std::string const keys = describe(mode);
     if (!keys.empty()) fmt::print("{:15} {}\n", "", keys);
-    if (routes<std::remove_cvref_t<decltype(mode)>> > 1) fmt::print("{:15} {} (with --router)\n", "", describe(mlp_router{}));
+    if (routes < std::remove_cvref_t < decltype(mode) >>> 1)
+      fmt::print("{:15} {} (with --router)\n", "", describe(mlp_router{}));
   });
 }
 
@@ -28,7 +29,8 @@ int main(int argc, char** argv) {
   app.add_option("--mode", given.mode, "which; see --list");
   app.add_option("--set", given.set, "its parameters, key=value …; see --list");
   app.add_flag("--causal,!--no-causal", given.causal, "causal, aligned to the bottom right (default), or not");
-  app.add_option("--scale", given.scale, "softmax scale; else the file's metadata softmax_scale, else 1/sqrt(head_dim)");
+  app.add_option("--scale", given.scale,
+                 "softmax scale; else the file's metadata softmax_scale, else 1/sqrt(head_dim)");
   app.add_option("--prefix", given.prefix, "what the tensors' names begin with, such as layers.15.");
   app.add_option("--backend", given.backend, "cpu or reference (double precision, slow)");
   app.add_option("--threads", given.threads, "of the CPU backend; 0 takes every core");

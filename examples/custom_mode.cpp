@@ -38,7 +38,8 @@ int main() {
   using namespace elastic;
   for (tile_shape const shape : testing::law_shapes)
     for (int const length : {1, 200, 513})
-      if (std::string const broken = testing::broken_law(dilated_window{}, testing::place(length, 513), shape); !broken.empty()) {
+      if (std::string const broken = testing::broken_law(dilated_window{}, testing::place(length, 513), shape);
+          !broken.empty()) {
         fmt::print("a law is broken: {}\n", broken);
         return 1;
       }

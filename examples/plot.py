@@ -71,7 +71,8 @@ def draw_speed_error(result, folder):
     for row in result["rows"]:
         kind, colour = router_kind(row), COLOURS.get(row["variant"], "#777777")
         axes.scatter(row["speedup"], row["error"], s=110 if kind == "oracle" else 55, color=colour,
-                     marker=MARKERS.get(kind, "o"), edgecolor="white", linewidth=0.8, alpha=0.8, zorder=3, clip_on=False)
+                     marker=MARKERS.get(kind, "o"), edgecolor="white", linewidth=0.8, alpha=0.8, zorder=3,
+                     clip_on=False)
         points.append((row["speedup"], row["error"]))
         texts.append((f"{row['variant']} {row['router']}".strip(), colour))
     axes.axvline(1, color="#bbbbbb", lw=1, ls="--", zorder=1)
@@ -109,8 +110,8 @@ def draw_routes(result, folder, layer_at):
     group = heads // result["input"]["kv_heads"]
     names = list(MODES)
     width = max(4.5, 0.45 * heads)
-    figure, panels = plt.subplots(1, len(inputs), figsize=(2.6 + width * len(inputs), 1.9 + 0.32 * len(rows)), sharey=True,
-                                  layout="constrained", squeeze=False)
+    size = (2.6 + width * len(inputs), 1.9 + 0.32 * len(rows))
+    figure, panels = plt.subplots(1, len(inputs), figsize=size, sharey=True, layout="constrained", squeeze=False)
     for b, (axes, name) in enumerate(zip(panels[0], inputs)):
         routes = np.array([[names.index(row["parts"][route]) for route in row["heads"]["routes"][layer_at][b]]
                            for row in rows])
@@ -119,8 +120,8 @@ def draw_routes(result, folder, layer_at):
             for h in range(heads) if heads <= 16 else ():
                 error = row["heads"]["errors"][layer_at][b][h]
                 if error > 0:
-                    axes.text(h, r, f"{error:.2f}".lstrip("0") if error < 1 else f"{error:.1f}", ha="center", va="center",
-                              fontsize=7, color="#333333")
+                    text = f"{error:.2f}".lstrip("0") if error < 0.995 else f"{error:.1f}"
+                    axes.text(h, r, text, ha="center", va="center", fontsize=7, color="#333333")
         for r in range(1, len(rows)):
             new = rows[r]["variant"] != rows[r - 1]["variant"]
             axes.axhline(r - 0.5, color="white", lw=4 if new else 0.8)

@@ -32,6 +32,7 @@ int main() {
   std::vector<head_error> const error = output_errors(out, full_out);
   effective_sparsity const sparsity = count_sparsity(attend, q, k, const_assignment_view(route.data(), {batch, heads}));
   for (int h = 0; h < heads; ++h)
-    fmt::print("head {}: {:9}  keeps {:5.1f}% of the pairs, error {:.3f}\n", h, route[std::size_t(h)] == 0 ? "full" : "streaming",
-               100 * (1 - sparsity(0, h).area()), error[std::size_t(h)].relative_l2);
+    fmt::print("head {}: {:9}  keeps {:5.1f}% of the pairs, error {:.3f}\n", h,
+               route[std::size_t(h)] == 0 ? "full" : "streaming", 100 * (1 - sparsity(0, h).area()),
+               error[std::size_t(h)].relative_l2);
 }

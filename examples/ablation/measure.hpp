@@ -27,10 +27,10 @@ struct row_result {
   double esr_last = 0;  // pruned share of the keys, by the last query
   double esr_area = 0;  // and by all queries
   double route_ms = 0, select_ms = 0, attend_ms = 0, total_ms = 0, speedup = 1;
-  double error = 0;                                  // mean over heads
-  std::vector<double> input_errors;                  // the same for each input
-  double kept_mass = 1;                              // mean over heads
-  std::vector<std::vector<head_result>> layers;      // (batch, heads) of each layer
+  double error = 0;                              // mean over heads
+  std::vector<double> input_errors;              // the same for each input
+  double kept_mass = 1;                          // mean over heads
+  std::vector<std::vector<head_result>> layers;  // (batch, heads) of each layer
 };
 
 inline double milliseconds(auto&& f) {

@@ -23,7 +23,9 @@ struct parameters {
   /// For 2,048 keys; other lengths scale what is counted in tokens, so that densities stay about the same.
   static parameters scaled_to(int keys) {
     double const factor = keys / 2048.;
-    auto const scaled = [&](int tokens, int least) { return maximum(least, static_cast<int>(std::lround(tokens * factor))); };
+    auto const scaled = [&](int tokens, int least) {
+      return maximum(least, static_cast<int>(std::lround(tokens * factor)));
+    };
     parameters p;
     p.by_token.sink = scaled(64, 16);
     p.by_token.local = scaled(256, 64);

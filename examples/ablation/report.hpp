@@ -54,7 +54,8 @@ class progress {
 inline std::string note(setting const& s, row_result const& r) {
   std::string text;
   if (r.what->router == "MLP" && s.router_file.empty()) text = fmt::format("untrained, seed {}", s.seed);
-  if (r.density >= 1 && r.what->name != "FA") text += std::string(text.empty() ? "" : "; ") + "density 1: the same as FA";
+  if (r.density >= 1 && r.what->name != "FA")
+    text += std::string(text.empty() ? "" : "; ") + "density 1: the same as FA";
   return text;
 }
 
@@ -65,9 +66,9 @@ class table {
   void print_head() const {
     std::string errors;
     for (std::string const& name : setting_.tasks) errors += fmt::format(" {:>8}", "~" + name.substr(0, 7));
-    fmt::print("{:<15}{:<12}{:>8}{:>6}{:>9}{:>9}{:>9}{:>10}{:>10}{:>10}{:>9}{:>8}{}{:>8}\n", "variant", "router", "density",
-               "MSR", "ESR last", "ESR area", "route ms", "select ms", "attend ms", "total ms", "speedup", "error", errors,
-               "mass");
+    fmt::print("{:<15}{:<12}{:>8}{:>6}{:>9}{:>9}{:>9}{:>10}{:>10}{:>10}{:>9}{:>8}{}{:>8}\n", "variant", "router",
+               "density", "MSR", "ESR last", "ESR area", "route ms", "select ms", "attend ms", "total ms", "speedup",
+               "error", errors, "mass");
   }
 
   void print(row_result const& r) const {
@@ -75,12 +76,13 @@ class table {
     for (double const error : r.input_errors) errors += fmt::format(" {:>8.4f}", error);
     std::string const text = note(setting_, r);
     std::string const route = r.what->counts_routing ? fmt::format("{:.2f}", r.route_ms) : "-";
-    fmt::print("{:<15}{:<12}{:>8.3f}{:>6.2f}{:>9.3f}{:>9.3f}{:>9}{:>10.2f}{:>10.2f}{:>10.2f}{:>8.2f}x{:>8.4f}{}{:>8.4f}{}\n",
-               r.what->name, r.what->router.empty() ? "-" : r.what->router, r.density, r.msr, r.esr_last, r.esr_area, route,
-               r.select_ms, r.attend_ms, r.total_ms, r.speedup, r.error, errors, r.kept_mass, text.empty() ? "" : "  (" + text + ")");
+    fmt::print(
+        "{:<15}{:<12}{:>8.3f}{:>6.2f}{:>9.3f}{:>9.3f}{:>9}{:>10.2f}{:>10.2f}{:>10.2f}{:>8.2f}x{:>8.4f}{}{:>8.4f}{}\n",
+        r.what->name, r.what->router.empty() ? "-" : r.what->router, r.density, r.msr, r.esr_last, r.esr_area, route,
+        r.select_ms, r.attend_ms, r.total_ms, r.speedup, r.error, errors, r.kept_mass,
+        text.empty() ? "" : "  (" + text + ")");
     std::fflush(stdout);
   }
-
 
  private:
   setting const& setting_;
@@ -106,12 +108,14 @@ inline std::string quoted(std::string text) {
 }
 
 inline std::string to_csv(setting const& s, std::vector<row_result> const& rows) {
-  std::string text = "variant,router,density,msr,esr_last_row,esr_area,route_ms,select_ms,attend_ms,total_ms,speedup,error";
+  std::string text =
+      "variant,router,density,msr,esr_last_row,esr_area,route_ms,select_ms,attend_ms,total_ms,speedup,error";
   for (std::string const& name : s.tasks) text += "," + quoted("error_" + name);
   text += ",kept_mass,parameters,note\n";
   for (row_result const& r : rows) {
-    text += fmt::format("{},{},{},{},{},{},{},{},{},{},{},{}", quoted(r.what->name), quoted(r.what->router), r.density, r.msr,
-                        r.esr_last, r.esr_area, r.route_ms, r.select_ms, r.attend_ms, r.total_ms, r.speedup, r.error);
+    text += fmt::format("{},{},{},{},{},{},{},{},{},{},{},{}", quoted(r.what->name), quoted(r.what->router), r.density,
+                        r.msr, r.esr_last, r.esr_area, r.route_ms, r.select_ms, r.attend_ms, r.total_ms, r.speedup,
+                        r.error);
     for (double const error : r.input_errors) text += fmt::format(",{}", error);
     text += fmt::format(",{},{},{}\n", r.kept_mass, quoted(r.what->parameters), quoted(note(s, r)));
   }
@@ -125,7 +129,8 @@ inline nlohmann::ordered_json heads_of(setting const& s, row_result const& r, au
     nlohmann::ordered_json inputs = nlohmann::ordered_json::array();
     for (int b = 0; b < s.batch; ++b) {
       nlohmann::ordered_json values = nlohmann::ordered_json::array();
-      for (int h = 0; h < s.query_heads; ++h) values.push_back(field(heads[static_cast<std::size_t>(b * s.query_heads + h)]));
+      for (int h = 0; h < s.query_heads; ++h)
+        values.push_back(field(heads[static_cast<std::size_t>(b * s.query_heads + h)]));
       inputs.push_back(std::move(values));
     }
     layers.push_back(std::move(inputs));
@@ -136,14 +141,24 @@ inline nlohmann::ordered_json heads_of(setting const& s, row_result const& r, au
 inline std::string to_json(setting const& s, std::vector<row_result> const& rows) {
   nlohmann::ordered_json all;
   all["elastic"] = fmt::format("{}.{}.{}", version.major, version.minor, version.patch);
-  all["input"] = {{"file", s.input},           {"model", s.model},       {"inputs", s.tasks},
-                  {"layers", s.layers},        {"batch", s.batch},       {"q_len", s.q_len},
-                  {"k_len", s.k_len},          {"query_heads", s.query_heads}, {"kv_heads", s.kv_heads},
-                  {"head_dim", s.head_dim},    {"softmax_scale", s.softmax_scale}};
-  all["run"] = {{"backend", s.backend},         {"threads", s.threads},
-                {"repetitions", s.repetitions}, {"paper_defaults", s.paper_defaults},
-                {"router", s.router_file.empty() ? nlohmann::ordered_json(nullptr) : nlohmann::ordered_json(s.router_file)},
-                {"seed", s.seed}};
+  all["input"] = {{"file", s.input},
+                  {"model", s.model},
+                  {"inputs", s.tasks},
+                  {"layers", s.layers},
+                  {"batch", s.batch},
+                  {"q_len", s.q_len},
+                  {"k_len", s.k_len},
+                  {"query_heads", s.query_heads},
+                  {"kv_heads", s.kv_heads},
+                  {"head_dim", s.head_dim},
+                  {"softmax_scale", s.softmax_scale}};
+  all["run"] = {
+      {"backend", s.backend},
+      {"threads", s.threads},
+      {"repetitions", s.repetitions},
+      {"paper_defaults", s.paper_defaults},
+      {"router", s.router_file.empty() ? nlohmann::ordered_json(nullptr) : nlohmann::ordered_json(s.router_file)},
+      {"seed", s.seed}};
   all["detail"] = "routes, errors, kept_mass and density: layers, inputs, query heads; a route indexes parts";
   for (row_result const& r : rows) {
     nlohmann::ordered_json row;

@@ -38,9 +38,9 @@ struct layer_run {
 };
 
 struct variant {
-  std::string name;         // "FA-SSA"
-  std::string router;       // "ratio 1/3"; empty where there is nothing to route
-  std::string parameters;   // "sink=1 local=2 …"
+  std::string name;                // "FA-SSA"
+  std::string router;              // "ratio 1/3"; empty where there is nothing to route
+  std::string parameters;          // "sink=1 local=2 …"
   std::vector<std::string> parts;  // what route 0, 1, … stand for
   bool counts_routing = false;     // does the router's time belong to the total?
 
@@ -64,13 +64,15 @@ variant make_variant(std::string name, Mode mode, Router router, Backend backend
     std::size_t const bytes = attend.workspace_bytes(p, std::numeric_limits<std::size_t>::max());  // all rows at once
     layer.memory.resize(std::max(layer.memory.size(), bytes));
   };
-  made.route = [routed](layer_run& layer) { routed.route(layer.in.to_route(), layer.assignment(), layer.memory, layer.o); };
+  made.route = [routed](layer_run& layer) {
+    routed.route(layer.in.to_route(), layer.assignment(), layer.memory, layer.o);
+  };
   made.select = [attend](layer_run& layer) {
     attend.select(layer.q(), layer.k(), layer.assignment(), layer.memory, layer.o);
   };
   made.attend = [attend](layer_run& layer) {
-    attend.forward(layer.q(), layer.k(), layer.v(), layer.to_out(layer.out), layer.to_lse(layer.lse), layer.assignment(),
-                   layer.memory, layer.o);
+    attend.forward(layer.q(), layer.k(), layer.v(), layer.to_out(layer.out), layer.to_lse(layer.lse),
+                   layer.assignment(), layer.memory, layer.o);
   };
   made.count = [attend](layer_run& layer) {
     return count_sparsity(attend, layer.q(), layer.k(), layer.assignment(), layer.o);

@@ -28,7 +28,7 @@ void apply_on_reference(arguments const& given);
 /// Attends as the front door's one call does, and keeps what was selected on the way.
 template <class Mode, class Router, class Backend>
 void attend_layer(attention<Mode, Router, Backend> const& attend, layer_inputs const& in, options const& o,
-            safetensors_writer& to) {
+                  safetensors_writer& to) {
   heads_view<float const> const q = in.q.view(), k = in.k.view(), v = in.v.view();
   problem const p = attend.shape(q, k, o);
   auto const [batch, seq, heads, head_dim] = in.q.shape;
@@ -55,18 +55,19 @@ void attend_layer(attention<Mode, Router, Backend> const& attend, layer_inputs c
   to.add("o", {batch, seq, heads, head_dim}, out);
   to.add("lse", {batch, heads, seq}, lse);
   chosen.add_to(to);
-  if (routes<Mode> > 1) to.add("assignment", {batch, heads}, assignment);
+  if (routes < Mode >> 1) to.add("assignment", {batch, heads}, assignment);
 }
 
 template <class Mode, class Backend>
 void run(Mode mode, Backend backend, arguments const& given) {
   mlp_router router;
-  constexpr bool pair = routes<Mode> > 1;
+  constexpr bool pair = routes < Mode >> 1;
   if constexpr (pair)
     set_fields(given.set, mode, router);
   else
     set_fields(given.set, mode);
-  if (pair && given.router.empty()) throw error("--router", "nothing", "a file of router weights, which a pair of modes needs");
+  if (pair && given.router.empty())
+    throw error("--router", "nothing", "a file of router weights, which a pair of modes needs");
   if (!pair && !given.router.empty()) throw error("--router", "a file", "none: one mode alone needs no router");
 
   safetensors_file const file = safetensors_file::open(given.input);
@@ -109,9 +110,9 @@ void run(Mode mode, Backend backend, arguments const& given) {
   to.metadata("causal", o.causal ? "true" : "false").metadata("softmax_scale", fmt::format("{}", p.softmax_scale));
   to.metadata("elastic", fmt::format("{}.{}.{}", version.major, version.minor, version.patch));
   to.write(given.output);
-  fmt::print("{}{}{}: {} × {} queries, {} keys, {} query heads on {} KV heads of {}, softmax scale {} from {}\n", given.mode,
-             keys.empty() ? "" : " ", keys, p.batch, p.q_len, p.k_len, p.query_heads, p.kv_heads, p.head_dim,
-             p.softmax_scale, origin);
+  fmt::print("{}{}{}: {} × {} queries, {} keys, {} query heads on {} KV heads of {}, softmax scale {} from {}\n",
+             given.mode, keys.empty() ? "" : " ", keys, p.batch, p.q_len, p.k_len, p.query_heads, p.kv_heads,
+             p.head_dim, p.softmax_scale, origin);
   fmt::print("wrote {}\n", given.output);
 }
 

@@ -60,7 +60,9 @@ struct layer_inputs {
   void require_finite() const {
     for (auto const& [name, tensor] : {std::pair("q", &q), {"k", &k}, {"v", &v}, {"k_pre_rope", &k_pre_rope}})
       for (float const value : tensor->values)
-        if (!std::isfinite(value)) throw error("tensor " + elastic::detail::in_quotes(prefix + name), fmt::format("{}", value), "finite numbers");
+        if (!std::isfinite(value))
+          throw error("tensor " + elastic::detail::in_quotes(prefix + name), fmt::format("{}", value),
+                      "finite numbers");
   }
 
   /// 15 of "layers.15."; 0 where there is no number.

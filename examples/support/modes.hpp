@@ -29,7 +29,8 @@ void for_each_mode(auto&& f) {
 /// f(mode with its defaults) for the one of that name; FA-SSA is fa_ssa.
 void with_mode(std::string name, auto&& f) {
   std::string const given = name;
-  std::ranges::transform(name, name.begin(), [](unsigned char c) { return c == '-' ? '_' : static_cast<char>(std::tolower(c)); });
+  std::ranges::transform(name, name.begin(),
+                         [](unsigned char c) { return c == '-' ? '_' : static_cast<char>(std::tolower(c)); });
   bool known = false;
   std::string names;
   for_each_mode([&](char const* entry, auto const& mode, char const*) {

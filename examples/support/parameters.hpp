@@ -82,13 +82,14 @@ std::string describe(M mode) {
 
 /// The number that the whole text spells; not a NaN or an infinity.
 template <class T>
-  requires(std::integral<T> || std::floating_point<T>)
-T parse_number(std::string const& argument, std::string_view text) {
+requires(std::integral<T> || std::floating_point<T>) T
+    parse_number(std::string const& argument, std::string_view text) {
   T value{};
   auto const [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
   bool whole = failure == std::errc{} && end == text.data() + text.size();
   if constexpr (std::floating_point<T>) whole = whole && std::isfinite(value);
-  if (!whole) throw error(argument, "\"" + std::string(text) + "\"", std::integral<T> ? "an integer" : "a finite number");
+  if (!whole)
+    throw error(argument, "\"" + std::string(text) + "\"", std::integral<T> ? "an integer" : "a finite number");
   return value;
 }
 
@@ -124,7 +125,8 @@ void set_fields(std::vector<std::string> const& texts, Parts&... parts) {
       known = true;
     };
     (fields(parts, take), ...);
-    if (!known) throw error("--set", "\"" + key + "\"", keys.empty() ? "no key: there is nothing to set" : "one of " + keys);
+    if (!known)
+      throw error("--set", "\"" + key + "\"", keys.empty() ? "no key: there is nothing to set" : "one of " + keys);
   }
 }
 

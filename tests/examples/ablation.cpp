@@ -78,8 +78,8 @@ TEST_CASE("table, CSV and JSON") {
   REQUIRE_MESSAGE(ran.status == 0, ran.complained);
   CHECK(ran.complained.find("[22/22] XA-SSA MLP") != std::string::npos);  // progress, in plain lines
   CHECK(ran.complained.find('\r') == std::string::npos);
-  for (char const* word : {"sink=16 local=64 granularity=token", "threshold=0.9", "untrained, seed 6", "results/ablation.csv",
-                           "results/ablation.json", "needle", "code"})
+  for (char const* word : {"sink=16 local=64 granularity=token", "threshold=0.9", "untrained, seed 6",
+                           "results/ablation.csv", "results/ablation.json", "needle", "code"})
     CHECK_MESSAGE(ran.said.find(word) != std::string::npos, word);
 
   json const all = json::parse(text_of_file(here / "results/ablation.json"));
@@ -100,7 +100,8 @@ TEST_CASE("table, CSV and JSON") {
     CHECK((row["kept_mass"] > 0 && row["kept_mass"] < 1 + 1e-5));
     CHECK((density == 1) == (error < 1e-5));
     CHECK(row["speedup"] > 0);
-    double const total = row["route_ms"].get<double>() + row["select_ms"].get<double>() + row["attend_ms"].get<double>();
+    double const total =
+        row["route_ms"].get<double>() + row["select_ms"].get<double>() + row["attend_ms"].get<double>();
     CHECK(row["total_ms"] == doctest::Approx(total));
 
     json const& detail = row["heads"];
@@ -124,8 +125,8 @@ TEST_CASE("table, CSV and JSON") {
     CHECK(kept == doctest::Approx(density));
     if (row["parts"].size() > 1) CHECK(msr == doctest::Approx(sparse / (2. * heads)));
   }
-  CHECK(variants == std::set<std::string>{"FA", "SSA token", "SSA block", "XA", "MoBA", "vertical-slash", "TriangleMix", "FA-SSA",
-                                          "FA-XA", "XA-SSA"});
+  CHECK(variants == std::set<std::string>{"FA", "SSA token", "SSA block", "XA", "MoBA", "vertical-slash", "TriangleMix",
+                                          "FA-SSA", "FA-XA", "XA-SSA"});
   CHECK(routers == std::set<std::string>{"", "ratio 1/3", "ratio 2/3", "oracle 0.1", "oracle 0.25", "MLP"});
   CHECK(row_of(all, "FA")["density"] == 1);
   CHECK(row_of(all, "FA")["msr"] == 0);
@@ -176,11 +177,13 @@ TEST_CASE("layers, the papers' parameters, a router from a file, the reference b
   safetensors_writer file;
   for (std::size_t i = 0; i < mlp_layer::names.size(); ++i) {
     linear_layer const& linear = weights.layer(20).linear[i];
-    file.add(std::string("layers.20.") + mlp_layer::names[i] + ".weight", {linear.outputs, linear.inputs}, linear.weight);
+    file.add(std::string("layers.20.") + mlp_layer::names[i] + ".weight", {linear.outputs, linear.inputs},
+             linear.weight);
     file.add(std::string("layers.20.") + mlp_layer::names[i] + ".bias", {linear.outputs}, linear.bias);
   }
   file.write(here / "router");
-  json const loaded = results("--layers 20 --router router"), drawn = results("--prefix layers.20. --backend reference");
+  json const loaded = results("--layers 20 --router router"),
+             drawn = results("--prefix layers.20. --backend reference");
   CHECK(loaded["input"]["layers"] == json({20}));
   CHECK(row_of(loaded, "FA-XA", "MLP")["note"].get<std::string>().find("untrained") == std::string::npos);
   CHECK(row_of(loaded, "FA-XA", "MLP")["heads"]["routes"] == row_of(drawn, "FA-XA", "MLP")["heads"]["routes"]);
@@ -200,7 +203,8 @@ TEST_CASE("bad input is refused in one line, and nothing is written") {
   auto const write = [&](char const* name, int q_heads, bool before_rope, float value) {
     safetensors_writer file;
     file.add("layers.0.q", {1, 32, q_heads, 32}, std::vector<float>(std::size_t(32 * q_heads * 32), value));
-    for (char const* tensor : {"layers.0.k", "layers.0.v"}) file.add(tensor, {1, 32, 2, 32}, std::vector<float>(32 * 2 * 32));
+    for (char const* tensor : {"layers.0.k", "layers.0.v"})
+      file.add(tensor, {1, 32, 2, 32}, std::vector<float>(32 * 2 * 32));
     if (before_rope) file.add("layers.0.k_pre_rope", {1, 32, 2, 32}, std::vector<float>(32 * 2 * 32));
     file.write(here / name);
   };

@@ -37,7 +37,8 @@ struct inputs {
   safetensors_writer writer(std::string const& prefix = "") const {
     auto const as = [](std::vector<float> const& values) { return std::vector<T>(values.begin(), values.end()); };
     safetensors_writer file;
-    file.add(prefix + "q", {batch, seq, heads, head_dim}, as(q)).add(prefix + "k", {batch, seq, kv_heads, head_dim}, as(k));
+    file.add(prefix + "q", {batch, seq, heads, head_dim}, as(q))
+        .add(prefix + "k", {batch, seq, kv_heads, head_dim}, as(k));
     file.add(prefix + "v", {batch, seq, kv_heads, head_dim}, as(v));
     file.add(prefix + "k_pre_rope", {batch, seq, kv_heads, head_dim}, as(k_pre_rope));
     file.add(prefix + "block_mask", {batch, heads, 3, 3}, block_mask);
@@ -87,7 +88,8 @@ double error_against(result const& got, float scale, std::function<bool(int, int
             s += double(at(given().q, b, i, h, heads)[d]) * double(at(given().k, b, j, h / group, kv_heads)[d]);
           double const p = std::exp(s * double(scale));
           sum += p;
-          for (int d = 0; d < head_dim; ++d) o[std::size_t(d)] += p * double(at(given().v, b, j, h / group, kv_heads)[d]);
+          for (int d = 0; d < head_dim; ++d)
+            o[std::size_t(d)] += p * double(at(given().v, b, j, h / group, kv_heads)[d]);
         }
         float const lse = got.lse[std::size_t((b * heads + h) * seq + i)];
         if (sum == 0) {
@@ -105,11 +107,19 @@ double error_against(result const& got, float scale, std::function<bool(int, int
 float const usual_scale = 1 / std::sqrt(float(head_dim));
 constexpr double tolerance = 2e-5;
 
-std::string const modes[] = {
-    "full", "sliding_window --set window=70", "streaming --set sink=1 local=1", "streaming --set sink=5 local=64 granularity=token",
-    "streaming --set local=2 alignment=query_block", "triangle --set sink=3 local=40 last=20 layer_threshold=0", "block_sparse",
-    "antidiagonal --set threshold=0.5", "antidiagonal --set threshold=0.5 rule=first_chunk stride=8", "pooled_top_k --set k=2",
-    "moba --set block=32 k=3", "vertical_slash --set columns=35 offsets=60 forced_columns=10 forced_offsets=20", "top_k --set k=9"};
+std::string const modes[] = {"full",
+                             "sliding_window --set window=70",
+                             "streaming --set sink=1 local=1",
+                             "streaming --set sink=5 local=64 granularity=token",
+                             "streaming --set local=2 alignment=query_block",
+                             "triangle --set sink=3 local=40 last=20 layer_threshold=0",
+                             "block_sparse",
+                             "antidiagonal --set threshold=0.5",
+                             "antidiagonal --set threshold=0.5 rule=first_chunk stride=8",
+                             "pooled_top_k --set k=2",
+                             "moba --set block=32 k=3",
+                             "vertical_slash --set columns=35 offsets=60 forced_columns=10 forced_offsets=20",
+                             "top_k --set k=9"};
 
 }  // namespace
 
@@ -142,13 +152,15 @@ TEST_CASE("outputs are the softmax over what the files say was kept") {
     return result(here / "out");
   };
   CHECK(error_against(apply("--mode full"), usual_scale, [](int, int, int i, int j) { return j <= i; }) < tolerance);
-  CHECK(error_against(apply("--mode full --no-causal"), usual_scale, [](int, int, int, int) { return true; }) < tolerance);
+  CHECK(error_against(apply("--mode full --no-causal"), usual_scale, [](int, int, int, int) { return true; }) <
+        tolerance);
   CHECK(error_against(apply("--mode sliding_window --set window=9"), usual_scale,
                       [](int, int, int i, int j) { return j <= i && i - j < 9; }) < tolerance);
   CHECK(error_against(apply("--mode block_sparse"), usual_scale, [&](int b, int h, int i, int j) {
           return j <= i && given().block_mask[std::size_t(((b * heads + h) * 3 + i / 128) * 3 + j / 128)] != 0;
         }) < tolerance);
-  for (char const* mode : {"antidiagonal --set threshold=0.4", "pooled_top_k --set k=2 block_rows=128 block_columns=128"}) {
+  for (char const* mode :
+       {"antidiagonal --set threshold=0.4", "pooled_top_k --set k=2 block_rows=128 block_columns=128"}) {
     result const got = apply(std::string("--mode ") + mode);
     REQUIRE(got.file.shape("block_mask") == std::vector<std::int64_t>{batch, heads, 3, 3});
     auto const mask = got.file.load<std::uint8_t>("block_mask");
@@ -257,16 +269,19 @@ TEST_CASE("an MLP router routes a pair") {
   }
   CHECK(both[0]);  // the two class indices send every head to either side
   CHECK(both[1]);
-  for (char const* pair : {"fa_xa", "xa-ssa"}) CHECK(apply(std::string("--mode ") + pair + " --router router").file.contains("block_mask"));
+  for (char const* pair : {"fa_xa", "xa-ssa"})
+    CHECK(apply(std::string("--mode ") + pair + " --router router").file.contains("block_mask"));
 }
 
 TEST_CASE("the list names every mode and key") {
   folder const here;
   outcome const ran = run(here, "--list");
   CHECK(ran.status == 0);
-  for (char const* word : {"full", "sliding_window", "streaming", "block_sparse", "antidiagonal", "moba", "vertical_slash", "triangle",
-                           "pooled_top_k", "sink=1", "local=16", "granularity=block", "alignment=position", "window=2048", "stride=16",
-                           "threshold=0.9", "rule=greedy", "block=1024", "k=8", "columns=1000", "offsets=6096", "layer_threshold=16"})
+  for (char const* word : {"full",          "sliding_window",    "streaming",          "block_sparse", "antidiagonal",
+                           "moba",          "vertical_slash",    "triangle",           "pooled_top_k", "sink=1",
+                           "local=16",      "granularity=block", "alignment=position", "window=2048",  "stride=16",
+                           "threshold=0.9", "rule=greedy",       "block=1024",         "k=8",          "columns=1000",
+                           "offsets=6096",  "layer_threshold=16"})
     CHECK_MESSAGE(ran.said.find(word) != std::string::npos, word);
   CHECK(run(here, "--help").status == 0);
 }
@@ -275,7 +290,9 @@ TEST_CASE("bad input is refused in one line, and nothing is written") {
   folder const here;
   given().writer().write(here / "in");
   std::string const bytes = text_of_file(here / "in");
-  auto const write = [&](char const* name, std::string const& text) { std::ofstream(here / name, std::ios::binary) << text; };
+  auto const write = [&](char const* name, std::string const& text) {
+    std::ofstream(here / name, std::ios::binary) << text;
+  };
   write("truncated", bytes.substr(0, bytes.size() / 2));
   write("header", bytes.substr(0, 100));
   write("empty", "");
