@@ -233,6 +233,41 @@ TEST_CASE("chunks of query rows, taken one by one, give the whole") {
   CHECK(x.lse_memory == whole_lse);
 }
 
+TEST_CASE("a workspace limit cuts selection into chunks, and changes nothing else") {
+  auto const cut = [](auto const& mode) {
+    using mode_type = std::remove_cvref_t<decltype(mode)>;
+    INFO(name_of_mode<mode_type>());
+    tensors x(700, 700);
+    attention<mode_type, fixed_router> const attend{mode, fixed_router({0, 1, 1, 0}, 4)};
+    options o;
+    o.threads = 1;
+    auto const routes = attend(x.q, x.k, x.v, x.out, x.lse, o);
+    auto const whole = x.out_memory;
+    auto const whole_lse = x.lse_memory;
+    std::fill(x.out_memory.begin(), x.out_memory.end(), poison<float>());
+
+    problem const p = attend.shape(x.q, x.k, o);
+    std::size_t const limit = attend.workspace_bytes(p) * 9 / 10;  // chunks of 128 rows still have to fit
+    int const rows = attend.chunk_rows(p, limit);
+    CHECK(rows < 700);
+    CHECK(rows % chunk_alignment == 0);
+    CHECK(attend.workspace_bytes(p, limit) <= limit);
+    std::vector<std::byte> memory(attend.workspace_bytes(p, limit));
+    const_assignment_view const assignment(routes.data(), {2, 4});
+    CHECK_THROWS_WITH_AS(attend.select(x.q, x.k, assignment, memory, o), doctest::Contains("or fewer query rows at once"), error);
+    for (o.q_begin = 0; o.q_begin < 700; o.q_begin += rows) {
+      o.q_end = minimum(o.q_begin + rows, 700);
+      attend.select(x.q, x.k, assignment, memory, o);
+      attend.forward(x.q, x.k, x.v, x.out, x.lse, assignment, memory, o);
+    }
+    CHECK(x.out_memory == whole);
+    CHECK(x.lse_memory == whole_lse);
+  };
+  cut(hybrid{full{}, moba{64, 3}});
+  cut(hybrid{full{}, pooled_top_k{64, 32, 4}});
+  cut(hybrid{full{}, planned{union_of<sliding_window, streaming>{{30}, {1, 2}}}});
+}
+
 TEST_CASE("static modes need no workspace; its bytes are by shape alone") {
   attention const attend{hybrid{full{}, streaming{}}};
   tensors x;
