@@ -23,21 +23,24 @@ struct strided_view {
 
   strided_view() = default;
 
-  /// A dense row-major view. Made on the host.
-  strided_view(T* pointer, std::array<std::int64_t, Rank> const& shape) : data(pointer) {
+  /// A dense row-major view.
+  ELASTIC_HOST_DEVICE strided_view(T* pointer, std::array<std::int64_t, Rank> const& shape) : data(pointer) {
+    auto const given = __builtin_bit_cast(plain, shape);
     std::int64_t step = 1;
     for (int i = Rank - 1; i >= 0; --i) {
-      extents[i] = shape[static_cast<std::size_t>(i)];
+      extents[i] = given.at[i];
       strides[i] = step;
       step *= extents[i];
     }
   }
 
-  strided_view(T* pointer, std::array<std::int64_t, Rank> const& shape, std::array<std::int64_t, Rank> const& steps)
+  ELASTIC_HOST_DEVICE strided_view(T* pointer, std::array<std::int64_t, Rank> const& shape,
+                                   std::array<std::int64_t, Rank> const& steps)
       : data(pointer) {
+    auto const given = __builtin_bit_cast(plain, shape), given_steps = __builtin_bit_cast(plain, steps);
     for (int i = 0; i < Rank; ++i) {
-      extents[i] = shape[static_cast<std::size_t>(i)];
-      strides[i] = steps[static_cast<std::size_t>(i)];
+      extents[i] = given.at[i];
+      strides[i] = given_steps.at[i];
     }
   }
 
@@ -67,6 +70,11 @@ struct strided_view {
   }
 
   ELASTIC_HOST_DEVICE explicit operator bool() const { return data != nullptr; }
+
+ private:
+  struct plain {  // std::array's subscript is a host function
+    std::int64_t at[Rank];
+  };
 };
 
 template <class T>

@@ -60,7 +60,7 @@ struct block_lists {
   }
 
   /// The ordinary mode that views the lists.
-  block_sparse selected() const {
+  ELASTIC_HOST_DEVICE block_sparse selected() const {
     block_sparse view;
     view.entries = entries;
     view.size = rows() * capacity;

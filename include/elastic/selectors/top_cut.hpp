@@ -7,6 +7,7 @@
 #include <limits>
 
 #include <elastic/core/host_device.hpp>
+#include <elastic/modes/mode.hpp>
 
 namespace elastic {
 
@@ -14,16 +15,17 @@ template <class Real>
 struct top_cut {
   Real threshold = std::numeric_limits<Real>::infinity();  // so: keeps nothing
   int tie = -1;
+  static constexpr int every_index = std::numeric_limits<int>::max();
 
   ELASTIC_HOST_DEVICE bool keeps(Real score, int index) const {
     return score > threshold || (score == threshold && index <= tie);
   }
 
   static constexpr top_cut everything() {
-    return {-std::numeric_limits<Real>::infinity(), std::numeric_limits<int>::max()};
+    return {-std::numeric_limits<Real>::infinity(), every_index};
   }
 
-  ELASTIC_HOST_DEVICE bool is_everything() const { return tie == std::numeric_limits<int>::max(); }
+  ELASTIC_HOST_DEVICE bool is_everything() const { return tie == every_index; }
   ELASTIC_HOST_DEVICE bool is_nothing() const { return tie < 0; }
 };
 
@@ -32,7 +34,7 @@ namespace detail {
 /// NaN, which orders with nothing, counts as the lowest score.
 template <class Real>
 ELASTIC_HOST_DEVICE Real orderable(Real score) {
-  return score == score ? score : -std::numeric_limits<Real>::infinity();
+  return score == score ? score : Real(minus_infinity);
 }
 
 /// The cut that keeps k of n orderable scores, all where n ≤ k. `copy` holds n of them.
