@@ -4,6 +4,7 @@
 
 #include <doctest/doctest.h>
 
+#include <functional>
 #include <limits>
 
 #include "support/lists.hpp"
@@ -87,8 +88,9 @@ struct call {
 };
 
 /// Spoils a valid call and expects every one of the entries to refuse it with these words.
-template <class M, class Spoil>
-void refused(std::initializer_list<char const*> entries, char const* words, Spoil&& spoil, M const& mode = {}, bool packed = false) {
+template <class M>
+void refused(std::initializer_list<char const*> entries, char const* words, std::function<void(call<M>&)> const& spoil,
+             M const& mode = {}, bool packed = false) {
   for (char const* entry : entries) {
     INFO(entry << ", expected: " << words);
     call<M> fine(mode, packed);
