@@ -8,20 +8,25 @@
 
 namespace elastic::detail {
 
+/// Head dims are multiples of this many; loops over so many vectorise at any optimisation level.
+inline constexpr int convert_lanes = 16;
+
 template <element T>
-inline void to_floats(T const* from, float* to, int count) {
-  for (int i = 0; i < count; ++i) to[i] = static_cast<float>(from[i]);
+inline void to_floats(T const* __restrict from, float* __restrict to, int count) {
+  int i = 0;
+  for (; i + convert_lanes <= count; i += convert_lanes)
+    for (int j = 0; j < convert_lanes; ++j) to[i + j] = static_cast<float>(from[i + j]);
+  for (; i < count; ++i) to[i] = static_cast<float>(from[i]);
 }
 
-/// Rows of keys or values as floats: where they lie, or converted into `buffer`.
+/// Rows of keys or values as floats that lie close together: in place where they do, else copied into
+/// `buffer`. Rows a page apart would share a few sets of the caches and need an entry of the TLB each.
 template <element T>
 head_rows<float const> as_floats(head_rows<T const> rows, int count, int head_dim, float* buffer) {
-  if constexpr (std::is_same_v<T, float>) {
-    return rows;
-  } else {
-    for (int i = 0; i < count; ++i) to_floats(rows[i], buffer + std::int64_t{i} * head_dim, head_dim);
-    return {buffer, head_dim};
-  }
+  if constexpr (std::is_same_v<T, float>)
+    if (rows.stride >= 0 && rows.stride <= 2 * head_dim) return rows;
+  for (int i = 0; i < count; ++i) to_floats(rows[i], buffer + std::int64_t{i} * head_dim, head_dim);
+  return {buffer, head_dim};
 }
 
 /// `rows` query rows from `first` on, scaled, into a panel (columns, panel_rows); missing rows are 0.
