@@ -87,6 +87,7 @@ struct portable_kernel {
   struct shared_tail {
     card_type cards[2 * portable_cards];
     item_type item;
+    int section;  // thread 0's alone; kept here to leave a register to the accumulators
   };
 
   float score[fragments][columns / 8][4];
@@ -126,22 +127,31 @@ struct portable_kernel {
       for (int n = 0; n < columns / 8; ++n)
 #pragma unroll
         for (int e = 0; e < 4; ++e) score[f][n][e] = 0;
+    // Fragments are loaded one step ahead of the products that take them.
+    constexpr int pairs = columns / 16, steps = HeadDim / 16 * pairs;
+    std::uint32_t a[2][fragments][4], b[2][4];
+    auto const load_queries = [&](int k) {
 #pragma unroll
-    for (int k = 0; k < HeadDim / 16; ++k) {
-      std::uint32_t a[fragments][4];
+      for (int f = 0; f < fragments; ++f) ptx::load_matrices(a[k % 2][f], tile::step(queries, k) + f * 16 * tile::row_bytes);
+    };
+    auto const load_keys = [&](int step) {
+      ptx::load_matrices(b[step % 2], tile::step(keys, step / pairs) + step % pairs * 16 * tile::row_bytes);
+    };
+    load_queries(0);
+    load_keys(0);
 #pragma unroll
-      for (int f = 0; f < fragments; ++f) ptx::load_matrices(a[f], tile::step(queries, k) + f * 16 * tile::row_bytes);
+    for (int k = 0; k < HeadDim / 16; ++k)
 #pragma unroll
-      for (int n = 0; n < columns / 16; ++n) {
-        std::uint32_t b[4];
-        ptx::load_matrices(b, tile::step(keys, k) + n * 16 * tile::row_bytes);
+      for (int n = 0; n < pairs; ++n) {
+        int const step = k * pairs + n;
+        if (step + 1 < steps) load_keys(step + 1);
+        if (n == 0 && step + pairs < steps) load_queries(k + 1);
 #pragma unroll
         for (int f = 0; f < fragments; ++f) {
-          ptx::mma<T>(score[f][2 * n], a[f], b[0], b[1]);
-          ptx::mma<T>(score[f][2 * n + 1], a[f], b[2], b[3]);
+          ptx::mma<T>(score[f][2 * n], a[k % 2][f], b[step % 2][0], b[step % 2][1]);
+          ptx::mma<T>(score[f][2 * n + 1], a[k % 2][f], b[step % 2][2], b[step % 2][3]);
         }
       }
-    }
   }
 
   /// P = 2^(c·(S − m)), l += ΣP, output += P·V. The exponentials of 16 keys stand beside the products of the
@@ -154,6 +164,12 @@ struct portable_kernel {
     for (int f = 0; f < fragments; ++f)
 #pragma unroll
       for (int h = 0; h < 2; ++h) offset[f][h] = highest[f][h] == minus_infinity ? 0.f : highest[f][h] * factor;
+    constexpr int pairs = HeadDim / 16, steps = columns / 16 * pairs;
+    std::uint32_t b[2][4];
+    auto const load_values = [&](int step) {
+      ptx::load_matrices_transposed(b[step % 2], tile::step(values, step % pairs) + step / pairs * 16 * tile::row_bytes);
+    };
+    load_values(0);
 #pragma unroll
     for (int k = 0; k < columns / 16; ++k) {
       std::uint32_t a[fragments][4];
@@ -168,13 +184,13 @@ struct portable_kernel {
           a[f][e] = ptx::pack<T>(low, high);
         }
 #pragma unroll
-      for (int n = 0; n < HeadDim / 16; ++n) {
-        std::uint32_t b[4];
-        ptx::load_matrices_transposed(b, tile::step(values, n) + k * 16 * tile::row_bytes);
+      for (int n = 0; n < pairs; ++n) {
+        int const step = k * pairs + n;
+        if (step + 1 < steps) load_values(step + 1);
 #pragma unroll
         for (int f = 0; f < fragments; ++f) {
-          ptx::mma<T>(output[f][2 * n], a[f], b[0], b[1]);
-          ptx::mma<T>(output[f][2 * n + 1], a[f], b[2], b[3]);
+          ptx::mma<T>(output[f][2 * n], a[f], b[step % 2][0], b[step % 2][1]);
+          ptx::mma<T>(output[f][2 * n + 1], a[f], b[step % 2][2], b[step % 2][3]);
         }
       }
     }
@@ -321,20 +337,25 @@ struct portable_kernel {
     auto& tail = *reinterpret_cast<shared_tail*>(memory + tile_bytes);
     item_type& item = tail.item;
     std::uint32_t const queries = static_cast<std::uint32_t>(__cvta_generic_to_shared(memory));
-    std::uint32_t const ring = queries + rows * HeadDim * 2, ring_end = ring + slots * slot_bytes;
+    // Slot of half-tile u: the keys of tile i are half-tile 2i, its values 2i + 1.
+    auto const slot_of = [&](int u) {
+      return queries + rows * HeadDim * 2 + static_cast<std::uint32_t>(u % slots) * slot_bytes;
+    };
     thread = static_cast<int>(threadIdx.x);
-    std::int64_t const keys_stride = key_stride(a.source), values_stride = value_stride(a.source);
 
     // c > 0 may be folded into the exponent. A hook, or a scale that is not positive, wants it applied before.
     bool const scale_first = scoring_mode<M> || a.shape.softmax_scale < 1e-20f;
     float const factor = scale_first ? log2_e : a.shape.softmax_scale * log2_e;
 
-    int section = 0;
-    unsigned number = thread == 0 ? atomicAdd(a.plan.next, 1u) : 0;
+    unsigned number = 0;
+    if (thread == 0) {
+      number = atomicAdd(a.plan.next, 1u);
+      tail.section = 0;
+    }
     for (;;) {
       asm volatile("" : "+r"(thread));  // else every address of a thread is kept in registers across the items
       if (thread == 0) {
-        next_item<portable_kernel>(a, number, section, item);
+        next_item<portable_kernel>(a, number, tail.section, item);
         if (item.count >= 0) number = atomicAdd(a.plan.next, 1u);  // in flight while this item is worked on
       }
       __syncthreads();
@@ -349,23 +370,19 @@ struct portable_kernel {
         write_card<portable_kernel>(a, item, i, tail.cards[i]);
       __syncthreads();
 
-      std::uint32_t fill = ring, slot = ring;
-      auto const next_slot = [&](std::uint32_t& at) { at = at + slot_bytes == ring_end ? ring : at + slot_bytes; };
       auto const load_keys = [&](int i) {
         if (i < count) {
           card_type const& card = tail.cards[i % (2 * portable_cards)];
-          tile_copy<HeadDim, columns, threads>::run(thread, fill, card.rows.keys, keys_stride, card.limit);
+          tile_copy<HeadDim, columns, threads>::run(thread, slot_of(2 * i), card.rows.keys, key_stride(a.source), card.limit);
         }
         ptx::end_copy_group();
-        next_slot(fill);
       };
       auto const load_values = [&](int i) {
         if (i < count) {
           card_type const& card = tail.cards[i % (2 * portable_cards)];
-          tile_copy<HeadDim, columns, threads>::run(thread, fill, card.rows.values, values_stride, card.limit);
+          tile_copy<HeadDim, columns, threads>::run(thread, slot_of(2 * i + 1), card.rows.values, value_stride(a.source), card.limit);
         }
         ptx::end_copy_group();
-        next_slot(fill);
       };
 #pragma unroll
       for (int u = 0; u < (paired ? slots - 2 : slots - 1); ++u)
@@ -399,7 +416,7 @@ struct portable_kernel {
         // Rows before every key of the tile, and warps without rows, sit it out.
         bool const sees = last_position >= card.first;
         if (sees) {
-          multiply_keys(queries, slot);
+          multiply_keys(queries, slot_of(2 * i));
           if constexpr (scoring_mode<M>) {
             apply_hook(a.mode, item, card.first, a.shape.softmax_scale);
           } else if (scale_first) {
@@ -413,7 +430,6 @@ struct portable_kernel {
           if (card.masked) mask(a.mode, item, card);
           raise_maximum(factor);
         }
-        next_slot(slot);
 
         if constexpr (!paired) {
           ptx::wait_copy_groups<slots - 2>();
@@ -423,8 +439,7 @@ struct portable_kernel {
           else
             load_values(i + (slots - 1) / 2);
         }
-        if (sees) multiply_values(slot, factor);
-        next_slot(slot);
+        if (sees) multiply_values(slot_of(2 * i + 1), factor);
       }
       if (count == 0) {  // the queries must have landed before their rows are reused
         ptx::wait_copy_groups<0>();
