@@ -22,7 +22,8 @@ constexpr int query_heads = 32, kv_heads = 8, head_dim = 128;
 using gpu = cuda_for<head_dim>;
 
 __global__ void fill(std::uint16_t* values, std::size_t size, unsigned seed) {
-  for (std::size_t i = blockIdx.x * std::size_t{blockDim.x} + threadIdx.x; i < size; i += std::size_t{gridDim.x} * blockDim.x) {
+  for (std::size_t i = blockIdx.x * std::size_t{blockDim.x} + threadIdx.x; i < size;
+       i += std::size_t{gridDim.x} * blockDim.x) {
     float sum = 0;  // about N(0, 1)
     unsigned x = static_cast<unsigned>(i) * 2654435761u + seed;
     for (int j = 0; j < 4; ++j) {
@@ -68,8 +69,9 @@ struct tensors {
     attend.forward(heads_view<bfloat16 const>(q, {1, length, query_heads, head_dim}),
                    heads_view<bfloat16 const>(k, {1, length, kv_heads, head_dim}),
                    heads_view<bfloat16 const>(v, {1, length, kv_heads, head_dim}),
-                   heads_view<bfloat16>(out, {1, length, query_heads, head_dim}), lse_view(lse, {1, query_heads, length}),
-                   const_assignment_view(routes, {1, query_heads}), {space, 1 << 16});
+                   heads_view<bfloat16>(out, {1, length, query_heads, head_dim}),
+                   lse_view(lse, {1, query_heads, length}), const_assignment_view(routes, {1, query_heads}),
+                   {space, 1 << 16});
   }
 };
 
@@ -106,7 +108,8 @@ double tiles(tensors const& x, M const& mode, std::vector<std::int32_t> const& r
   p.head_dim = head_dim;
   double sum = 0;
   for (int h = 0; h < query_heads; ++h)
-    for (int i = 0; i < ceil_div(x.length, 128); ++i) sum += tiles_of(mode, locate(p, 0, h, routes[static_cast<std::size_t>(h)]), i, {128, 64}).count;
+    for (int i = 0; i < ceil_div(x.length, 128); ++i)
+      sum += tiles_of(mode, locate(p, 0, h, routes[static_cast<std::size_t>(h)]), i, {128, 64}).count;
   return sum;
 }
 
@@ -120,8 +123,8 @@ int main(int argc, char** argv) {
   call(cudaGetDeviceProperties(&device, 0));
   int clock = 0;
   call(cudaDeviceGetAttribute(&clock, cudaDevAttrClockRate, 0));
-  std::printf("%s, %d multiprocessors, %d MHz at most; kernel %s\n", device.name, device.multiProcessorCount, clock / 1000,
-              name_of(gpu{}.kernel<bfloat16>(problem{})));
+  std::printf("%s, %d multiprocessors, %d MHz at most; kernel %s\n", device.name, device.multiProcessorCount,
+              clock / 1000, name_of(gpu{}.kernel<bfloat16>(problem{})));
   std::printf("| length | heads | ms | TFLOP/s | ideal ms | of ideal |\n|---|---|---|---|---|---|\n");
   for (int const length : lengths) {
     tensors const x(length);

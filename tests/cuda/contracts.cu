@@ -8,6 +8,7 @@
 
 #include "support/cuda_memory.hpp"
 #include "support/dice.hpp"
+#include "support/judge.hpp"
 
 using namespace elastic;
 using namespace elastic::testing;
@@ -25,7 +26,14 @@ struct inputs {
   device_buffer<std::byte> space;
 
   inputs(int b, int s, int h)
-      : batch(b), rows(s), heads(h), q(size()), k(size()), v(size()), out(size()), routes(std::size_t(b * h)),
+      : batch(b),
+        rows(s),
+        heads(h),
+        q(size()),
+        k(size()),
+        v(size()),
+        out(size()),
+        routes(std::size_t(b * h)),
         space(1 << 16) {
     refill(1);
   }
@@ -71,7 +79,8 @@ TEST_CASE("errors come before any launch, without a device too") {
   auto const forward = [&](heads_view<half const> const& q, std::size_t bytes, options const& o = {}) {
     attention<full, fixed_router, gpu> const attend;
     std::int32_t route = 0;
-    attend.forward(q, heads_view<half const>(fake, {1, 1, 1, q.extents[3]}), heads_view<half const>(fake, {1, 1, 1, q.extents[3]}),
+    attend.forward(q, heads_view<half const>(fake, {1, 1, 1, q.extents[3]}),
+                   heads_view<half const>(fake, {1, 1, 1, q.extents[3]}),
                    heads_view<half>(fake, {q.extents[0], q.extents[1], q.extents[2], q.extents[3]}), {},
                    const_assignment_view(&route, {1, 1}), {memory, bytes}, o);
   };
@@ -100,6 +109,52 @@ TEST_CASE("a failed call is told by name and file") {
     CHECK(thrown.file().find("contracts.cu") != std::string::npos);
     CHECK(thrown.code() == cudaErrorInvalidValue);
   }
+}
+
+namespace {
+
+/// Random half tensors of (batch, q_len × k_len, query_heads / kv_heads, 64) against the oracle.
+template <class M>
+std::string misjudged_shape(M const& mode, int batch, int q_len, int k_len, int query_heads, int kv_heads) {
+  dice r(11);
+  auto const draw = [&](int rows, int heads) {
+    std::vector<half> values(std::size_t(batch) * std::size_t(rows) * std::size_t(heads) * 64);
+    for (half& value : values) value = half(r.normal());
+    return values;
+  };
+  std::vector<half> const q = draw(q_len, query_heads), k = draw(k_len, kv_heads), v = draw(k_len, kv_heads);
+  std::vector<std::int32_t> routes(std::size_t(batch * query_heads));
+  for (std::int32_t& route : routes) route = r.below(elastic::routes<M>);
+  device_buffer<half> const dq{std::span<half const>(q)}, dk{std::span<half const>(k)}, dv{std::span<half const>(v)};
+  device_buffer<half> const out(q.size());
+  device_buffer<float> const lse(q.size() / 64);
+  device_buffer<std::int32_t> const route_memory{std::span<std::int32_t const>(routes)};
+  std::array<std::int64_t, 4> const q_shape{batch, q_len, query_heads, 64}, k_shape{batch, k_len, kv_heads, 64};
+  attention<M, fixed_router, gpu> const attend{mode};
+  heads_view<half const> const q_view(dq.data(), q_shape), k_view(dk.data(), k_shape), v_view(dv.data(), k_shape);
+  device_buffer<std::byte> const space(attend.workspace_bytes(attend.shape(q_view, k_view)));
+  attend.forward(q_view, k_view, v_view, heads_view<half>(out.data(), q_shape),
+                 lse_view(lse.data(), {batch, query_heads, q_len}),
+                 const_assignment_view(route_memory.data(), {batch, query_heads}), {space.data(), space.size()});
+  auto given = out.read();
+  auto given_lse = lse.read();
+  heads_view<half const> const host_q(q.data(), q_shape), host_k(k.data(), k_shape), host_v(v.data(), k_shape);
+  return misjudged<half>(mode, make_problem<half>(host_q, host_k), host_q, plain_keys<half>{host_k, host_v},
+                         heads_view<half>(given.data(), q_shape),
+                         lse_view(given_lse.data(), {batch, query_heads, q_len}),
+                         const_assignment_view(routes.data(), {batch, query_heads}));
+}
+
+}  // namespace
+
+TEST_CASE("more key tiles than are looked up at once") {
+  if (device_missing("more key tiles than are looked up at once")) return;
+  CHECK(misjudged_shape(two_kinds{full{}, streaming{1, 60}}, 1, 150, 13333, 4, 2) == "");
+}
+
+TEST_CASE("more heads than are ranked at once") {
+  if (device_missing("more heads than are ranked at once")) return;
+  CHECK(misjudged_shape(two_kinds{full{}, streaming{0, 1}}, 90, 40, 300, 24, 3) == "");
 }
 
 TEST_CASE("many launches give the same bits") {
@@ -154,12 +209,15 @@ TEST_CASE("wild lists and lengths in device memory stay inside the tensors") {
   dice r(7);
   std::vector<std::int32_t> entries(64), count(12);
   std::vector<std::int64_t> begin(12);
-  auto const wild = [&] { return static_cast<std::int32_t>(r.one_in(2) ? r.between(-5, 5) : static_cast<int>(r.bits())); };
+  auto const wild = [&] {
+    return static_cast<std::int32_t>(r.one_in(2) ? r.between(-5, 5) : static_cast<int>(r.bits()));
+  };
   for (int round = 0; round < 20; ++round) {
     for (auto& entry : entries) entry = wild();
     for (auto& n : count) n = wild();
     for (auto& b : begin) b = r.one_in(2) ? r.between(0, 64) : static_cast<std::int64_t>(r.bits());
-    device_buffer<std::int32_t> const entry_memory{std::span<std::int32_t const>(entries)}, count_memory{std::span<std::int32_t const>(count)};
+    device_buffer<std::int32_t> const entry_memory{std::span<std::int32_t const>(entries)},
+        count_memory{std::span<std::int32_t const>(count)};
     device_buffer<std::int64_t> const begin_memory{std::span<std::int64_t const>(begin)};
     block_sparse m;
     m.entries = entry_memory.data();

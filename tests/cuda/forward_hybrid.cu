@@ -17,6 +17,6 @@ TEST_CASE_TEMPLATE("random problems: hybrids in half", M, hybrid<streaming, pred
 }
 
 TEST_CASE("random problems: hybrids in float") {
-  run_cuda_problems<hybrid<full, sliding_window, block_sparse, streaming>, float>(cuda_tested<32>{},
-                                                                                   "random problems: hybrids in float", 40);
+  run_cuda_problems<hybrid<full, sliding_window, block_sparse, streaming>, float>(
+      cuda_tested<32>{}, "random problems: hybrids in float", 40);
 }

@@ -46,7 +46,8 @@ class device_buffer {
   std::size_t size() const { return size_; }
 
   void write(std::span<T const> values) const {
-    if (!values.empty()) cuda_call(cudaMemcpy(data_, values.data(), values.size_bytes(), cudaMemcpyHostToDevice), "cudaMemcpy");
+    if (!values.empty())
+      cuda_call(cudaMemcpy(data_, values.data(), values.size_bytes(), cudaMemcpyHostToDevice), "cudaMemcpy");
   }
   std::vector<T> read() const {
     std::vector<T> values(size_);

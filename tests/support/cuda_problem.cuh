@@ -26,7 +26,8 @@ template <class T, int Rank>
 struct device_tensor {
   device_buffer<T> memory;
   strided_view<T, Rank> view;
-  explicit device_tensor(strided_tensor<T, Rank> const& host) : memory(std::span<T const>(host.memory)), view(host.view) {
+  explicit device_tensor(strided_tensor<T, Rank> const& host)
+      : memory(std::span<T const>(host.memory)), view(host.view) {
     if (host.view) view.data = memory.data() + (host.view.data - host.memory.data());
   }
 };
@@ -89,7 +90,8 @@ std::string fails_cuda_problem(Backend const& backend, std::vector<int> const& h
     failure = "a second run gave other bits";
   if (failure.empty()) failure = x.touched();
   if (failure.empty())
-    failure = misjudged<T>(mode, x.p, x.q.view, plain_keys<T>{x.k.view, x.v.view}, x.out.view, x.lse.view, x.assignment);
+    failure =
+        misjudged<T>(mode, x.p, x.q.view, plain_keys<T>{x.k.view, x.v.view}, x.out.view, x.lse.view, x.assignment);
   return failure.empty() ? failure : failure + "\n  " + name_of_mode<M>() + ", " + x.text();
 }
 
@@ -118,7 +120,8 @@ void run_cuda_problems(cuda_for<HeadDims...> const& backend, char const* test, i
         }
         if (failure.empty()) continue;
         if (wrong[worker]++ == 0)
-          failures[worker] = failure + "\n  again: ELASTIC_RANDOM_SEED=" + std::to_string(seed) + " ELASTIC_RANDOM_NUMBER=" + std::to_string(number);
+          failures[worker] = failure + "\n  again: ELASTIC_RANDOM_SEED=" + std::to_string(seed) +
+                             " ELASTIC_RANDOM_NUMBER=" + std::to_string(number);
       }
       cudaStreamDestroy(stream);
     });
@@ -128,7 +131,8 @@ void run_cuda_problems(cuda_for<HeadDims...> const& backend, char const* test, i
     all += wrong[worker];
     if (!failures[worker].empty()) FAIL_CHECK(failures[worker]);
   }
-  MESSAGE((only >= 0 ? 1 : total) << " random problems of " << name_of_mode<M>() << ", " << std::string(dtype_name<T>) << ": " << all << " wrong");
+  MESSAGE((only >= 0 ? 1 : total) << " random problems of " << name_of_mode<M>() << ", " << std::string(dtype_name<T>)
+                                  << ": " << all << " wrong");
 }
 
 }  // namespace elastic::testing

@@ -15,8 +15,10 @@ constexpr cuda_kernel cuda_kernel_for(int capability, int /*head_dim*/, int /*el
 
 constexpr char const* name_of(cuda_kernel kernel) {
   switch (kernel) {
-    case cuda_kernel::portable: return "portable";
-    case cuda_kernel::none: return "none";
+    case cuda_kernel::portable:
+      return "portable";
+    case cuda_kernel::none:
+      return "none";
   }
   return "none";
 }

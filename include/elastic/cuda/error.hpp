@@ -11,8 +11,8 @@ namespace elastic {
 class cuda_error : public std::runtime_error {
  public:
   cuda_error(std::string call, std::string file, int line, int code, std::string const& reason)
-      : std::runtime_error("elastic: " + call + " failed in " + file + ":" + std::to_string(line) + ": " + reason + " (" +
-                           std::to_string(code) + ")"),
+      : std::runtime_error("elastic: " + call + " failed in " + file + ":" + std::to_string(line) + ": " + reason +
+                           " (" + std::to_string(code) + ")"),
         call_(std::move(call)),
         file_(std::move(file)),
         code_(code) {}

@@ -20,7 +20,8 @@ struct cuda_device {
 inline cuda_device current_device() {
   int count = 0;
   cudaError_t const status = cudaGetDeviceCount(&count);
-  bool const absent = status == cudaErrorNoDevice || status == cudaErrorInsufficientDriver || (status == cudaSuccess && count == 0);
+  bool const absent =
+      status == cudaErrorNoDevice || status == cudaErrorInsufficientDriver || (status == cudaSuccess && count == 0);
   if (absent) cudaGetLastError();
   require(!absent, "device", "none", "a CUDA device and its driver");
   cuda_call(status, "cudaGetDeviceCount");
@@ -30,8 +31,8 @@ inline cuda_device current_device() {
   cuda_call(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device.number), "cudaDeviceGetAttribute");
   cuda_call(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device.number), "cudaDeviceGetAttribute");
   device.capability = 10 * major + minor;
-  require(device.capability >= oldest_capability, "device", "compute capability " + std::to_string(major) + "." + std::to_string(minor),
-          "8.0 or newer");
+  require(device.capability >= oldest_capability, "device",
+          "compute capability " + std::to_string(major) + "." + std::to_string(minor), "8.0 or newer");
   return device;
 }
 
@@ -63,13 +64,15 @@ void cuda_forward(M const& mode, problem const& p, heads_view<T const> const& q,
                   workspace scratch) {
   std::string served;
   ((served += (served.empty() ? "" : ", ") + std::to_string(HeadDims)), ...);
-  require(((p.head_dim == HeadDims) || ...), "q head_dim", p.head_dim, "one that this backend was compiled for: " + served);
+  require(((p.head_dim == HeadDims) || ...), "q head_dim", p.head_dim,
+          "one that this backend was compiled for: " + served);
   check_alignment("q", q);
   check_source_alignment(source);
   check_alignment("out", out);
   std::size_t const needed = portable_scratch_bytes(p);
-  require(scratch.size() >= needed && reinterpret_cast<std::uintptr_t>(scratch.data()) % workspace_alignment == 0, "workspace",
-          std::to_string(scratch.size()) + " bytes", std::to_string(needed) + " aligned bytes for the forward pass");
+  require(scratch.size() >= needed && reinterpret_cast<std::uintptr_t>(scratch.data()) % workspace_alignment == 0,
+          "workspace", std::to_string(scratch.size()) + " bytes",
+          std::to_string(needed) + " aligned bytes for the forward pass");
   cuda_device const device = current_device();
   if (p.batch == 0 || p.q_begin >= p.q_end) return;
   ((p.head_dim == HeadDims &&

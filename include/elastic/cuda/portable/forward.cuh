@@ -89,6 +89,7 @@ struct portable_kernel {
     item_type item;
     int section;  // thread 0's alone; kept here to leave a register to the accumulators
   };
+  static_assert(sizeof(shared_tail) <= portable_tail_bytes);
 
   float score[fragments][columns / 8][4];
   float output[fragments][HeadDim / 8][4];
@@ -132,7 +133,8 @@ struct portable_kernel {
     std::uint32_t a[2][fragments][4], b[2][4];
     auto const load_queries = [&](int k) {
 #pragma unroll
-      for (int f = 0; f < fragments; ++f) ptx::load_matrices(a[k % 2][f], tile::step(queries, k) + f * 16 * tile::row_bytes);
+      for (int f = 0; f < fragments; ++f)
+        ptx::load_matrices(a[k % 2][f], tile::step(queries, k) + f * 16 * tile::row_bytes);
     };
     auto const load_keys = [&](int step) {
       ptx::load_matrices(b[step % 2], tile::step(keys, step / pairs) + step % pairs * 16 * tile::row_bytes);
@@ -167,7 +169,8 @@ struct portable_kernel {
     constexpr int pairs = HeadDim / 16, steps = columns / 16 * pairs;
     std::uint32_t b[2][4];
     auto const load_values = [&](int step) {
-      ptx::load_matrices_transposed(b[step % 2], tile::step(values, step % pairs) + step / pairs * 16 * tile::row_bytes);
+      ptx::load_matrices_transposed(b[step % 2],
+                                    tile::step(values, step % pairs) + step / pairs * 16 * tile::row_bytes);
     };
     load_values(0);
 #pragma unroll
@@ -285,7 +288,8 @@ struct portable_kernel {
 
   /// O / l and LSE, the sink logit included. O passes through the warp's own rows of the query tile.
   template <class Arguments>
-  __device__ __forceinline__ void store(Arguments const& a, item_type const& item, unsigned char* queries, float factor) {
+  __device__ __forceinline__ void store(Arguments const& a, item_type const& item, unsigned char* queries,
+                                        float factor) {
     using tile = swizzled<HeadDim>;
     where const& w = item.w;
     std::int64_t const slab = a.shape.packed() ? 0 : w.batch;
@@ -373,14 +377,16 @@ struct portable_kernel {
       auto const load_keys = [&](int i) {
         if (i < count) {
           card_type const& card = tail.cards[i % (2 * portable_cards)];
-          tile_copy<HeadDim, columns, threads>::run(thread, slot_of(2 * i), card.rows.keys, key_stride(a.source), card.limit);
+          tile_copy<HeadDim, columns, threads>::run(thread, slot_of(2 * i), card.rows.keys, key_stride(a.source),
+                                                    card.limit);
         }
         ptx::end_copy_group();
       };
       auto const load_values = [&](int i) {
         if (i < count) {
           card_type const& card = tail.cards[i % (2 * portable_cards)];
-          tile_copy<HeadDim, columns, threads>::run(thread, slot_of(2 * i + 1), card.rows.values, value_stride(a.source), card.limit);
+          tile_copy<HeadDim, columns, threads>::run(thread, slot_of(2 * i + 1), card.rows.values,
+                                                    value_stride(a.source), card.limit);
         }
         ptx::end_copy_group();
       };

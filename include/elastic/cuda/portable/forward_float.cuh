@@ -115,7 +115,8 @@ struct float_kernel {
         if (a.lse && part == 0)
           a.lse.data[slab * a.lse.strides[0] + w.query_head * a.lse.strides[1] + (first + row) * a.lse.strides[2]] =
               top > minus_infinity ? top + logf(total) : minus_infinity;
-        float* const out = a.out.data + slab * a.out.strides[0] + w.query_head * a.out.strides[2] + (first + row) * a.out.strides[1];
+        float* const out =
+            a.out.data + slab * a.out.strides[0] + w.query_head * a.out.strides[2] + (first + row) * a.out.strides[1];
 #pragma unroll
         for (int d = 0; d < HeadDim / 4; ++d) out[part + 4 * d] = output[d] * weight;
       }

@@ -46,12 +46,14 @@ void portable_launch(M const& mode, problem const& p, heads_view<T const> const&
   cudaFuncAttributes attributes;
   cuda_call(cudaFuncGetAttributes(&attributes, entry), "cudaFuncGetAttributes");
   portable_tiling const tiling = portable_tiling_for(attributes.ptxVersion, HeadDim, sizeof(T));
-  int const bytes = portable_tile_bytes(tiling, HeadDim, sizeof(T)) + static_cast<int>(sizeof(typename kernel::shared_tail));
+  int const bytes =
+      portable_tile_bytes(tiling, HeadDim, sizeof(T)) + static_cast<int>(sizeof(typename kernel::shared_tail));
   cuda_call(cudaFuncSetAttribute(entry, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes), "cudaFuncSetAttribute");
   int processors = 0, l2_bytes = 0, residents = 0;
   cuda_call(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device), "cudaDeviceGetAttribute");
   cuda_call(cudaDeviceGetAttribute(&l2_bytes, cudaDevAttrL2CacheSize, device), "cudaDeviceGetAttribute");
-  cuda_call(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&residents, entry, tiling.threads(), static_cast<std::size_t>(bytes)),
+  cuda_call(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&residents, entry, tiling.threads(),
+                                                          static_cast<std::size_t>(bytes)),
             "cudaOccupancyMaxActiveBlocksPerMultiprocessor");
 
   arguments a{mode, p, q, source, out, lse, assignment, {}, tiling.shape, 0};
@@ -76,7 +78,8 @@ void portable_launch(M const& mode, problem const& p, heads_view<T const> const&
   if (grid <= 0) return;
   plan_work<kernel><<<1, planned_at_once, 0, stream>>>(a);
   cuda_call(cudaGetLastError(), "plan_work");
-  portable_forward<kernel><<<static_cast<unsigned>(grid), static_cast<unsigned>(tiling.threads()), static_cast<std::size_t>(bytes), stream>>>(a);
+  portable_forward<kernel><<<static_cast<unsigned>(grid), static_cast<unsigned>(tiling.threads()),
+                             static_cast<std::size_t>(bytes), stream>>>(a);
   cuda_call(cudaGetLastError(), "portable_forward");
 }
 

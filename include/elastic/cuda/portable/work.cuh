@@ -80,21 +80,27 @@ __device__ __forceinline__ extent key_extent(plain_keys<T> const& source, proble
 }
 
 template <class T>
-__device__ __forceinline__ key_cursor<T> cursor_of(plain_keys<T> const& s, problem const& p, where const& w, int start) {
+__device__ __forceinline__ key_cursor<T> cursor_of(plain_keys<T> const& s, problem const& p, where const& w,
+                                                   int start) {
   std::int64_t const slab = p.packed() ? 0 : w.batch;
   return {s.k.data + slab * s.k.strides[0] + start * s.k.strides[1] + w.kv_head * s.k.strides[2],
           s.v.data + slab * s.v.strides[0] + start * s.v.strides[1] + w.kv_head * s.v.strides[2]};
 }
 
 template <class T>
-__device__ __forceinline__ key_cursor<T> rows_from(plain_keys<T> const& s, key_cursor<T> const& at, where const&, int first) {
+__device__ __forceinline__ key_cursor<T> rows_from(plain_keys<T> const& s, key_cursor<T> const& at, where const&,
+                                                   int first) {
   return {at.keys + first * s.k.strides[1], at.values + first * s.v.strides[1]};
 }
 
 template <class T>
-__device__ __forceinline__ std::int64_t key_stride(plain_keys<T> const& s) { return s.k.strides[1]; }
+__device__ __forceinline__ std::int64_t key_stride(plain_keys<T> const& s) {
+  return s.k.strides[1];
+}
 template <class T>
-__device__ __forceinline__ std::int64_t value_stride(plain_keys<T> const& s) { return s.v.strides[1]; }
+__device__ __forceinline__ std::int64_t value_stride(plain_keys<T> const& s) {
+  return s.v.strides[1];
+}
 
 template <class T>
 __device__ __forceinline__ extent key_extent(paged_cache<T> const& source, problem const& p, int batch) {
@@ -108,16 +114,21 @@ __device__ __forceinline__ key_cursor<T> cursor_of(paged_cache<T> const& s, prob
 
 /// An absent page has null keys.
 template <class T>
-__device__ __forceinline__ key_cursor<T> rows_from(paged_cache<T> const& s, key_cursor<T> const&, where const& w, int first) {
+__device__ __forceinline__ key_cursor<T> rows_from(paged_cache<T> const& s, key_cursor<T> const&, where const& w,
+                                                   int first) {
   std::int64_t const page = s.table(w.batch, w.kv_head, first / s.run());
   if (page < 0 || page >= s.k_pages.extents[0]) return {nullptr, nullptr};
   return {&s.k_pages(page, first % s.run(), 0), &s.v_pages(page, first % s.run(), 0)};
 }
 
 template <class T>
-__device__ __forceinline__ std::int64_t key_stride(paged_cache<T> const& s) { return s.k_pages.strides[1]; }
+__device__ __forceinline__ std::int64_t key_stride(paged_cache<T> const& s) {
+  return s.k_pages.strides[1];
+}
 template <class T>
-__device__ __forceinline__ std::int64_t value_stride(paged_cache<T> const& s) { return s.v_pages.strides[1]; }
+__device__ __forceinline__ std::int64_t value_stride(paged_cache<T> const& s) {
+  return s.v_pages.strides[1];
+}
 
 /// One query tile of one head.
 template <class M, class T>
@@ -177,7 +188,8 @@ __device__ __forceinline__ void next_item(Arguments const& a, unsigned number, i
       item.count = -1;
       return;
     }
-    unsigned const width = static_cast<unsigned>(minimum(plan.section_heads, plan.heads - section * plan.section_heads));
+    unsigned const width =
+        static_cast<unsigned>(minimum(plan.section_heads, plan.heads - section * plan.section_heads));
     unsigned const within = number - plan.first[section];
     int const head = plan.order[section * plan.section_heads + static_cast<int>(within % width)];
     int k_start;
@@ -240,7 +252,8 @@ __global__ void __launch_bounds__(planned_at_once) plan_work(__grid_constant__ A
     __syncthreads();
     if (i == 0)
       for (int s = 0; s * plan.section_heads < n; ++s) {
-        items += static_cast<unsigned>(longest[s]) * static_cast<unsigned>(minimum(plan.section_heads, n - s * plan.section_heads));
+        items += static_cast<unsigned>(longest[s]) *
+                 static_cast<unsigned>(minimum(plan.section_heads, n - s * plan.section_heads));
         plan.first[base / plan.section_heads + s + 1] = items;
       }
     __syncthreads();
