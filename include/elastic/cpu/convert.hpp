@@ -29,12 +29,12 @@ head_rows<float const> as_floats(head_rows<T const> rows, int count, int head_di
   return {buffer, head_dim};
 }
 
-/// `rows` query rows from `first` on, scaled, into a panel (columns, panel_rows); missing rows are 0.
+/// `rows` query rows from `first` on into a panel (columns, panel_rows); missing rows are 0.
 template <element T>
-inline void load_panel(head_rows<T const> from, int first, int rows, int columns, float scale, float* to) {
+inline void load_panel(head_rows<T const> from, int first, int rows, int columns, float* to) {
   for (int c = 0; c < columns; ++c)
     for (int r = 0; r < panel_rows; ++r)
-      to[c * panel_rows + r] = r < rows ? static_cast<float>(from[first + r][c]) * scale : 0.f;
+      to[c * panel_rows + r] = r < rows ? static_cast<float>(from[first + r][c]) : 0.f;
 }
 
 /// The way back: row r is multiplied by scale[r].

@@ -84,7 +84,7 @@ void attend_tile(M const& mode, where const& w, problem const& p, Source const& 
   std::fill_n(buffers.total, panels * panel_rows, sink == none ? 0.f : 1.f);
   std::fill_n(buffers.output, std::int64_t{panels} * panel_rows * d, 0.f);
   for (int i = 0; i < panels; ++i)
-    load_panel(queries, span.first + i * panel_rows, minimum(panel_rows, rows - i * panel_rows), d, p.softmax_scale,
+    load_panel(queries, span.first + i * panel_rows, minimum(panel_rows, rows - i * panel_rows), d,
                buffers.query + std::int64_t{i} * panel_rows * d);
 
   auto const tiles = tiles_of(mode, w, q_tile, shape);
@@ -110,7 +110,7 @@ void attend_tile(M const& mode, where const& w, problem const& p, Source const& 
       int const seen = w.causal ? minimum(columns, w.position(first + count - 1) + 1 - begin) : columns;
       if (seen <= 0) continue;
       std::int64_t const at = std::int64_t{panel} * panel_rows;
-      panel_scores(buffers.query + at * d, keys, seen, d, buffers.scores);
+      panel_scores(buffers.query + at * d, keys, seen, d, p.softmax_scale, buffers.scores);
       if (scoring_mode<M> || top.kind != tile_kind::full)
         mask_panel(mode, w, top.kind, first, count, begin, seen, buffers.scores);
       online_softmax(buffers.scores, seen, buffers.highest + at, buffers.total + at, buffers.scale);

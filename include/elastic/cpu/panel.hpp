@@ -1,6 +1,6 @@
 // A panel: a few vectors of query rows side by side, and the two products of attention on it, blocked for
 // registers on Eigen's packets. Keys and values are read where they lie; nothing is packed.
-//   S[c][r] = Σ_d Q[d][r]·K[c][d]          O[d][r] = scale[r]·O[d][r] + Σ_c P[c][r]·V[c][d]
+//   S[c][r] = scale · Σ_d Q[d][r]·K[c][d]          O[d][r] = scale[r]·O[d][r] + Σ_c P[c][r]·V[c][d]
 #pragma once
 
 #include <cstdint>
@@ -50,11 +50,12 @@ struct panel_sums {
       high[j] = pmadd(b, f, high[j]);
     });
   }
-  void store(float* results) const {
+  void store(float* results, float factor = 1.f) const {
     using namespace Eigen::internal;
+    packet const f = pset1<packet>(factor);
     each([&](int j) {
-      pstore(results + j * panel_rows, low[j]);
-      pstore(results + j * panel_rows + packet_size, high[j]);
+      pstore(results + j * panel_rows, pmul(low[j], f));
+      pstore(results + j * panel_rows + packet_size, pmul(high[j], f));
     });
   }
 
@@ -66,22 +67,23 @@ struct panel_sums {
 };
 
 template <int Block>
-inline void score_block(float const* query, head_rows<float const> keys, int head_dim, float* scores) {
+inline void score_block(float const* query, head_rows<float const> keys, int head_dim, float scale, float* scores) {
   panel_sums<Block> sums;
   sums.clear();
   for (int d = 0; d < head_dim; ++d)
     sums.add(query + d * panel_rows, [&](int j) { return keys.data[j * keys.stride + d]; });
-  sums.store(scores);
+  sums.store(scores, scale);
 }
 
-/// scores (columns, panel_rows) of query (head_dim, panel_rows). What is left over goes in smaller blocks.
+/// scores (columns, panel_rows) of query (head_dim, panel_rows), scaled. The products come first: of 16-bit
+/// inputs they are exact. What is left over goes in smaller blocks.
 template <int Block = panel_block>
-void panel_scores(float const* query, head_rows<float const> keys, int columns, int head_dim, float* scores) {
+void panel_scores(float const* query, head_rows<float const> keys, int columns, int head_dim, float scale, float* scores) {
   int c = 0;
   for (; c + Block <= columns; c += Block)
-    score_block<Block>(query, {keys[c], keys.stride}, head_dim, scores + c * panel_rows);
+    score_block<Block>(query, {keys[c], keys.stride}, head_dim, scale, scores + c * panel_rows);
   if constexpr (Block > 1)
-    panel_scores<Block / 2>(query, {keys[c], keys.stride}, columns - c, head_dim, scores + c * panel_rows);
+    panel_scores<Block / 2>(query, {keys[c], keys.stride}, columns - c, head_dim, scale, scores + c * panel_rows);
 }
 
 template <int Block>
