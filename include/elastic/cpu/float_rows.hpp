@@ -8,6 +8,7 @@
 
 #include <elastic/core/dtype.hpp>
 #include <elastic/core/sequence.hpp>
+#include <elastic/cpu/convert.hpp>
 
 namespace elastic::detail {
 
@@ -21,9 +22,7 @@ float_rows map_rows(head_rows<T const> rows, int first, int count, int head_dim,
   if constexpr (std::is_same_v<T, float>) {
     return {rows[first], count, head_dim, Eigen::OuterStride<>(rows.stride)};
   } else {
-    for (int i = 0; i < count; ++i)
-      for (int c = 0; c < head_dim; ++c)
-        buffer[std::int64_t{i} * head_dim + c] = static_cast<float>(rows[first + i][c]);
+    for (int i = 0; i < count; ++i) to_floats(rows[first + i], buffer + std::int64_t{i} * head_dim, head_dim);
     return {buffer, count, head_dim, Eigen::OuterStride<>(head_dim)};
   }
 }
