@@ -30,15 +30,6 @@ struct panel_sums {
   void clear() {
     each([&](int j) { low[j] = high[j] = Eigen::internal::pset1<packet>(0.f); });
   }
-  /// results (Block, panel_rows) times scale (panel_rows).
-  void load_scaled(float const* results, float const* scale) {
-    using namespace Eigen::internal;
-    packet const a = pload<packet>(scale), b = pload<packet>(scale + packet_size);
-    each([&](int j) {
-      low[j] = pmul(pload<packet>(results + j * panel_rows), a);
-      high[j] = pmul(pload<packet>(results + j * panel_rows + packet_size), b);
-    });
-  }
   /// Adds row[0 … panel_rows − 1] · factor(j).
   template <class Factor>
   EIGEN_STRONG_INLINE void add(float const* row, Factor&& factor) {
@@ -50,12 +41,23 @@ struct panel_sums {
       high[j] = pmadd(b, f, high[j]);
     });
   }
-  void store(float* results, float factor = 1.f) const {
+  /// results (Block, panel_rows) become factor · sums.
+  void store(float* results, float factor) const {
     using namespace Eigen::internal;
     packet const f = pset1<packet>(factor);
     each([&](int j) {
       pstore(results + j * panel_rows, pmul(low[j], f));
       pstore(results + j * panel_rows + packet_size, pmul(high[j], f));
+    });
+  }
+  /// results (Block, panel_rows) become scale (panel_rows) · results + sums.
+  void accumulate(float* results, float const* scale) const {
+    using namespace Eigen::internal;
+    packet const a = pload<packet>(scale), b = pload<packet>(scale + packet_size);
+    each([&](int j) {
+      float* const row = results + j * panel_rows;
+      pstore(row, pmadd(pload<packet>(row), a, low[j]));
+      pstore(row + packet_size, pmadd(pload<packet>(row + packet_size), b, high[j]));
     });
   }
 
@@ -90,13 +92,14 @@ template <int Block>
 inline void output_block(float const* weights, head_rows<float const> values, int columns, float const* scale,
                          float* output) {
   panel_sums<Block> sums;
-  sums.load_scaled(output, scale);
+  sums.clear();
   for (int c = 0; c < columns; ++c)
     sums.add(weights + c * panel_rows, [&](int j) { return values.data[c * values.stride + j]; });
-  sums.store(output);
+  sums.accumulate(output, scale);
 }
 
 /// output (head_dim, panel_rows) times scale (panel_rows), plus weights (columns, panel_rows) times values.
+/// What is added is summed on its own first: thousands of small weights would be lost on a large sum.
 template <int Block = panel_block>
 void panel_output(float const* weights, head_rows<float const> values, int columns, int head_dim, float const* scale,
                   float* output) {

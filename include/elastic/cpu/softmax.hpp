@@ -74,11 +74,11 @@ inline void online_softmax(float* scores, int columns, float* highest, float* to
     top[1] = pmax(top[1], pload<packet>(scores + c * panel_rows + packet_size));
   }
   packet const base[2] = {finite_base(top[0]), finite_base(top[1])};
-  packet sum[2];
+  packet factor[2], sum[2];
   for (int i = 0; i < 2; ++i) {
-    packet const factor = exp_of_negative(psub(pload<packet>(highest + i * packet_size), base[i]));
-    sum[i] = pmul(pload<packet>(total + i * packet_size), factor);
-    pstore(scale + i * packet_size, factor);
+    factor[i] = exp_of_negative(psub(pload<packet>(highest + i * packet_size), base[i]));
+    sum[i] = pset1<packet>(0.f);
+    pstore(scale + i * packet_size, factor[i]);
     pstore(highest + i * packet_size, top[i]);
   }
   for (int c = 0; c < columns; ++c) {
@@ -90,8 +90,8 @@ inline void online_softmax(float* scores, int columns, float* highest, float* to
     sum[0] = padd(sum[0], low);
     sum[1] = padd(sum[1], high);
   }
-  pstore(total, sum[0]);
-  pstore(total + packet_size, sum[1]);
+  for (int i = 0; i < 2; ++i)
+    pstore(total + i * packet_size, pmadd(pload<packet>(total + i * packet_size), factor[i], sum[i]));
 }
 
 }  // namespace elastic::detail
