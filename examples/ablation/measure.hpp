@@ -118,7 +118,7 @@ inline row_result measure(variant const& full, variant const& what, std::vector<
   row.esr_last = mean(esr_last);
   row.esr_area = mean(esr_area);
   row.error = mean(errors);
-  row.kept_mass = mean(masses);
+  row.kept_mass = mean_kept_mass(masses);
   for (auto const& input : by_input) row.input_errors.push_back(mean(input));
 
   times const measured = time_beside(full, what, layers, repetitions);

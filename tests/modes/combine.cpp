@@ -8,7 +8,7 @@
 #include <elastic/modes/sliding_window.hpp>
 #include <elastic/modes/streaming.hpp>
 
-#include "support/laws.hpp"
+#include <elastic/testing/laws.hpp>
 #include "support/lists.hpp"
 
 using namespace elastic;

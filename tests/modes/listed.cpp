@@ -7,7 +7,7 @@
 #include <vector>
 
 #include <elastic/modes/modes.hpp>
-#include <support/laws.hpp>
+#include <elastic/testing/laws.hpp>
 
 using namespace elastic;
 using elastic::testing::broken_law;

@@ -7,7 +7,7 @@
 #include <elastic/modes/scored.hpp>
 #include <elastic/modes/sliding_window.hpp>
 
-#include "support/laws.hpp"
+#include <elastic/testing/laws.hpp>
 
 using namespace elastic;
 using namespace elastic::testing;

@@ -2,7 +2,7 @@
 
 #include <doctest/doctest.h>
 
-#include "support/laws.hpp"
+#include <elastic/testing/laws.hpp>
 
 using namespace elastic;
 using namespace elastic::testing;

@@ -3,7 +3,7 @@
 #include <doctest/doctest.h>
 
 #include "support/golden.hpp"
-#include "support/laws.hpp"
+#include <elastic/testing/laws.hpp>
 
 using namespace elastic;
 using namespace elastic::testing;

@@ -1,9 +1,9 @@
-// The laws of support/laws.hpp, for every mode, over many tile shapes and places.
+// The laws of elastic/testing/laws.hpp, for every mode, over many tile shapes and places.
 #include <elastic/modes/tiles.hpp>
 
 #include <doctest/doctest.h>
 
-#include "support/laws.hpp"
+#include <elastic/testing/laws.hpp>
 #include "support/modes.hpp"
 
 using namespace elastic;

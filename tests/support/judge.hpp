@@ -4,9 +4,9 @@
 // dtype. LSE is a float whatever the dtype, so its naive rounds to float. A row without keys is 0, and its
 // LSE −∞ or the sink logit. Failures are returned as text, empty where the rule holds.
 //
-// The naive's error is a draw of rounding luck, and a tensor of few numbers can draw nearly none: where the
-// rule fails, the naive is run again, q scaled first and sums taken in eight other orders, and its largest
-// error counts, unless the error is more than 16 times what is allowed.
+// The naive's error is a draw of rounding luck, and a tensor of few numbers, an LSE of one row say, can draw
+// nearly none: where the rule fails, the naive is run again, q scaled first and sums taken in eight other
+// orders, and its largest error counts, unless the error is more than 16 times what is allowed.
 #pragma once
 
 #include <cmath>

@@ -5,7 +5,7 @@
 
 namespace elastic::testing {
 
-/// A span mode with something changed in its spans or in what it is told.
+/// A span mode as it is; the mutants hide one of its members.
 template <span_mode M>
 struct mutant_of {
   M original;
@@ -13,6 +13,9 @@ struct mutant_of {
   static constexpr bool has_partial = M::has_partial;
 
   bool keeps(where const& w, int q, int k) const { return original.keeps(w, q, k); }
+  span_array<M::spans_max> spans(where const& w, int q_tile, tile_shape shape) const {
+    return original.spans(w, q_tile, shape);
+  }
 };
 
 /// Wrong tile count: the first tile of the last span that has any is left out.
@@ -68,8 +71,13 @@ struct distrustful : mutant_of<M> {
 template <span_mode M>
 struct forgets_itself : mutant_of<M> {
   bool keeps(where const& w, int q, int k) const { return k != w.position(q) && this->original.keeps(w, q, k); }
-  span_array<M::spans_max> spans(where const& w, int q_tile, tile_shape shape) const {
-    return this->original.spans(w, q_tile, shape);
+};
+
+/// Wrong answer for many keys at once: the last of them is always kept.
+template <span_mode M>
+struct greedy_bits : mutant_of<M> {
+  std::uint64_t kept_bits(where const& w, int q, int first, int count) const {
+    return kept_bits_of(this->original, w, q, first, count) | std::uint64_t{1} << (count - 1);
   }
 };
 

@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "support/judge.hpp"
-#include "support/laws.hpp"
+#include <elastic/testing/laws.hpp>
 #include "support/modes.hpp"
 
 namespace elastic::testing {

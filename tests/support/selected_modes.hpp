@@ -15,7 +15,7 @@
 #include <elastic/attention.hpp>
 
 #include <support/dice.hpp>
-#include <support/laws.hpp>
+#include <elastic/testing/laws.hpp>
 #include <support/selection.hpp>
 
 namespace elastic::testing {

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <limits>
 #include <memory>
 #include <vector>
@@ -56,15 +57,24 @@ template <class M>
 void mask_panel(M const& mode, where const& w, tile_kind kind, int first, int rows, int begin, int columns, float* scores) {
   constexpr float none = -std::numeric_limits<float>::infinity();
   bool const asks = has_partial_of<M> && kind == tile_kind::partial;
-  for (int c = 0; c < columns; ++c) {
-    float* const column = scores + std::int64_t{c} * panel_rows;
-    if (scoring_mode<M> || asks) {
-      for (int r = 0; r < rows; ++r) {
-        bool const kept = w.admits(first + r, begin + c) && (!asks || mode.keeps(w, first + r, begin + c));
-        column[r] = kept ? score_of(mode, w, column[r], first + r, begin + c) : none;
-      }
-    } else if (w.causal) {  // rows before the key's own position do not see it
-      std::fill_n(column, minimum(maximum(begin + c - w.position(first), 0), rows), none);
+  auto const seen_by = [&](int r) {  // columns that causality leaves to a row
+    return w.causal ? minimum(maximum(w.position(first + r) + 1 - begin, 0), columns) : columns;
+  };
+  for (int at = 0; at < columns; at += 64) {
+    int const here = minimum(64, columns - at);
+    std::uint64_t kept[panel_rows] = {};
+    for (int r = 0; r < rows; ++r) {
+      int const count = minimum(seen_by(r) - at, here);
+      if (count <= 0) continue;
+      kept[r] = ~std::uint64_t{0} >> (64 - count);
+      if (asks) kept[r] &= kept_bits_of(mode, w, first + r, begin + at, count);
+    }
+    for (int c = 0; c < here; ++c) {
+      float* const column = scores + std::int64_t{at + c} * panel_rows;
+      for (int r = 0; r < panel_rows; ++r) column[r] = (kept[r] >> c & 1) != 0 ? column[r] : none;
+      if constexpr (scoring_mode<M>)
+        for (int r = 0; r < rows; ++r)
+          if (column[r] != none) column[r] = score_of(mode, w, column[r], first + r, begin + at + c);
     }
   }
 }

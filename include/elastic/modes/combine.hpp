@@ -49,11 +49,13 @@ ELASTIC_HOST_DEVICE auto sweep(span_array<N> const& a, span_array<M> const& b, i
 
 struct keep_both {
   ELASTIC_HOST_DEVICE bool operator()(bool a, bool b) const { return a && b; }
+  ELASTIC_HOST_DEVICE std::uint64_t operator()(std::uint64_t a, std::uint64_t b) const { return a & b; }
   ELASTIC_HOST_DEVICE seen operator()(seen a, seen b) const { return minimum(a, b); }
 };
 
 struct keep_either {
   ELASTIC_HOST_DEVICE bool operator()(bool a, bool b) const { return a || b; }
+  ELASTIC_HOST_DEVICE std::uint64_t operator()(std::uint64_t a, std::uint64_t b) const { return a | b; }
   ELASTIC_HOST_DEVICE seen operator()(seen a, seen b) const { return maximum(a, b); }
 };
 
@@ -86,6 +88,12 @@ struct combined {
     requires(attention_mode<A> && attention_mode<B>)
   {
     return Join{}(parts.first.keeps(w, q, k), parts.rest.first.keeps(w, q, k));
+  }
+
+  ELASTIC_HOST_DEVICE std::uint64_t kept_bits(where const& w, int q, int first, int count) const
+    requires(attention_mode<A> && attention_mode<B>)
+  {
+    return Join{}(kept_bits_of(parts.first, w, q, first, count), kept_bits_of(parts.rest.first, w, q, first, count));
   }
 
   ELASTIC_HOST_DEVICE span_array<spans_max> spans(where const& w, int q_tile, tile_shape shape) const

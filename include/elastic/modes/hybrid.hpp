@@ -77,6 +77,12 @@ struct hybrid {
     return with_part(parts, w.route, [&](auto const& mode) { return mode.keeps(w, q, k); });
   }
 
+  ELASTIC_HOST_DEVICE std::uint64_t kept_bits(where const& w, int q, int first, int count) const
+    requires(attention_mode<Modes> && ...)
+  {
+    return with_part(parts, w.route, [&](auto const& mode) { return kept_bits_of(mode, w, q, first, count); });
+  }
+
   ELASTIC_HOST_DEVICE auto tiles(where const& w, int q_tile, tile_shape shape, bounds const&) const {
     detail::routed_tiles<tiles_t<Modes>...> result;
     with_part(parts, w.route, [&](auto const& mode) {

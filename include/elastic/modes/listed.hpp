@@ -14,6 +14,9 @@ struct listed {
   static constexpr bool has_partial = true;
 
   ELASTIC_HOST_DEVICE bool keeps(where const& w, int q, int k) const { return inner.keeps(w, q, k); }
+  ELASTIC_HOST_DEVICE std::uint64_t kept_bits(where const& w, int q, int first, int count) const {
+    return kept_bits_of(inner, w, q, first, count);
+  }
 
   ELASTIC_HOST_DEVICE block_list list(where const& w, int q_tile, tile_shape shape) const {
     return lists.list(w, q_tile, shape);

@@ -8,6 +8,7 @@
 //   span_array<N> spans(where, q_tile, shape)     a few ranges by arithmetic,
 //   block_list list(where, q_tile, shape)         a list in memory, or
 //   neither: a bare predicate, every tile in bounds is partial.
+// Optional hooks, free when absent: score, sink_logit, kept_bits (all below).
 #pragma once
 
 #include <concepts>
@@ -60,6 +61,25 @@ template <class M>
 concept sink_logit_mode = requires(M const& mode, where const& w) {
   { mode.sink_logit(w) } -> std::convertible_to<float>;
 };
+
+/// Optional hook: keeps for up to 64 keys at once, where that is cheaper than one by one. Bit i answers for
+/// key first + i; bits from `count` on may hold anything, and nothing is known of their keys.
+template <class M>
+concept bits_mode = attention_mode<M> && requires(M const& mode, where const& w) {
+  { mode.kept_bits(w, 0, 0, 1) } -> std::same_as<std::uint64_t>;
+};
+
+/// Which of the keys first + 0 … first + count − 1, 64 at most, does query q see?
+template <class M>
+ELASTIC_HOST_DEVICE std::uint64_t kept_bits_of(M const& mode, where const& w, int q, int first, int count) {
+  if constexpr (bits_mode<M>) {
+    return mode.kept_bits(w, q, first, count);
+  } else {
+    std::uint64_t bits = 0;
+    for (int i = 0; i < count; ++i) bits |= std::uint64_t{mode.keeps(w, q, first + i)} << i;
+    return bits;
+  }
+}
 
 /// May a kernel ever have to ask keeps? Selectors are no modes yet: no.
 template <class M>

@@ -25,6 +25,12 @@ struct sink_logits {
     return parts.first.keeps(w, q, k);
   }
 
+  ELASTIC_HOST_DEVICE std::uint64_t kept_bits(where const& w, int q, int first, int count) const
+    requires attention_mode<Mode>
+  {
+    return kept_bits_of(parts.first, w, q, first, count);
+  }
+
   ELASTIC_HOST_DEVICE auto tiles(where const& w, int q_tile, tile_shape shape, bounds const&) const {
     return tiles_of(parts.first, w, q_tile, shape);
   }

@@ -7,6 +7,11 @@
 
 namespace elastic {
 
+/// Bits begin … end − 1 of a word, 0 ≤ begin < end ≤ 64.
+ELASTIC_HOST_DEVICE std::uint64_t bit_range(int begin, int end) {
+  return ~std::uint64_t{0} >> (64 - (end - begin)) << begin;
+}
+
 /// Row r lies at words + r·words_per_row; bit i of a row is bit i mod 32 of its word i / 32.
 struct bit_rows {
   std::uint32_t* words = nullptr;
@@ -22,6 +27,16 @@ struct bit_rows {
 
   ELASTIC_HOST_DEVICE void clear(std::int64_t r) const {
     for (int i = 0; i < words_per_row; ++i) row(r)[i] = 0;
+  }
+
+  /// Bits first … first + count − 1, 64 at most, from the lowest on; above them anything.
+  ELASTIC_HOST_DEVICE std::uint64_t bits(std::int64_t r, int first, int count) const {
+    std::uint64_t result = 0;
+    for (int at = first; at < first + count; at = (at / 32 + 1) * 32) {
+      std::uint64_t const word = row(r)[at / 32] >> (at % 32);
+      result |= word << (at - first);
+    }
+    return result;
   }
 
   /// Is a bit of [begin, end) set?

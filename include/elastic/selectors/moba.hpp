@@ -28,6 +28,15 @@ struct moba_selected {
     return (std::int64_t{w.batch} * w.query_heads + w.query_head) * rows + q - q_begin;
   }
   ELASTIC_HOST_DEVICE bool keeps(where const& w, int q, int k) const { return blocks.test(row(w, q), k / block); }
+  ELASTIC_HOST_DEVICE std::uint64_t kept_bits(where const& w, int q, int first, int count) const {
+    std::uint64_t bits = 0;
+    for (int at = 0; at < count;) {
+      int const index = (first + at) / block, end = minimum(at + block - (first + at) % block, count);
+      if (blocks.test(row(w, q), index)) bits |= bit_range(at, end);
+      at = end;
+    }
+    return bits;
+  }
   ELASTIC_HOST_DEVICE block_list list(where const& w, int q_tile, tile_shape shape) const {
     return lists.list(w, q_tile, shape);
   }

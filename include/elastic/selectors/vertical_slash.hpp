@@ -31,6 +31,16 @@ struct vertical_slash_selected {
     int const difference = floor_div(w.position(q), slash_block) - k / slash_block;
     return columns.test(row(w), k) || (difference >= 0 && differences.test(row(w), difference));
   }
+  ELASTIC_HOST_DEVICE std::uint64_t kept_bits(where const& w, int q, int first, int count) const {
+    std::uint64_t bits = columns.bits(row(w), first, count);
+    int const own = floor_div(w.position(q), slash_block);
+    for (int at = 0; at < count;) {
+      int const index = (first + at) / slash_block, end = minimum(at + slash_block - (first + at) % slash_block, count);
+      if (own >= index && differences.test(row(w), own - index)) bits |= bit_range(at, end);
+      at = end;
+    }
+    return bits;
+  }
   ELASTIC_HOST_DEVICE block_list list(where const& w, int q_tile, tile_shape shape) const {
     return lists.list(w, q_tile, shape);
   }

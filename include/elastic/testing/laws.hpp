@@ -3,7 +3,7 @@
 //
 // Every mode:  tiles descend strictly and exist; a tile that is not visited keeps nothing admitted; a full
 //              tile keeps and admits every pair; a clipped tile keeps every admitted pair; partial tiles
-//              only where has_partial.
+//              only where has_partial; kept_bits, where there is one, answers as keeps does.
 // Tight modes: every visited tile keeps something, and is no dearer than it has to be.
 #pragma once
 
@@ -19,6 +19,15 @@ struct tile_census {
   bool all_admitted = true;   // every pair is admitted, and no column lies past the end
   bool admitted_kept = true;  // every admitted pair is kept
 };
+
+/// Does kept_bits answer as keeps does, for 1 to 64 keys from any on?
+template <class M>
+bool bits_agree(M const& mode, where const& w, int q, int first, int count) {
+  std::uint64_t const bits = kept_bits_of(mode, w, q, first, count);
+  for (int i = 0; i < count; ++i)
+    if ((bits >> i & 1) != std::uint64_t{mode.keeps(w, q, first + i)}) return false;
+  return true;
+}
 
 template <class M>
 tile_census census(M const& mode, where const& w, int q_tile, int k_tile, tile_shape shape) {
@@ -69,6 +78,15 @@ std::string broken_law(M const& mode, where const& w, tile_shape shape, slack* m
       if (visited.kind == tile_kind::full && !seen.all_admitted) return tell("a full tile holds a pair that is not admitted", below);
       if (visited.kind != tile_kind::partial && !seen.admitted_kept)
         return tell("a full or clipped tile holds a pair that is not kept", below);
+      if constexpr (bits_mode<M>) {
+        tile_rows const rows(w, q_tile, shape);
+        int const end = minimum((visited.index + 1) * shape.columns, w.k_len);
+        for (int q = rows.first; q <= rows.last; ++q) {
+          int const first = visited.index * shape.columns + q % minimum(shape.columns, 7);
+          if (first < end && !bits_agree(mode, w, q, first, minimum(end - first, 64)))
+            return tell("kept_bits and keeps differ", below);
+        }
+      }
       if (visited.kind == tile_kind::partial && !has_partial_of<M>) return tell("a partial tile of a mode without partial tiles", below);
       if (measured != nullptr) {
         tile_kind const enough = !seen.admitted_kept ? tile_kind::partial
