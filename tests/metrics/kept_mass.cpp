@@ -80,6 +80,7 @@ TEST_CASE("from two LSEs") {
   CHECK(packed[0] == doctest::Approx(0.25));
   CHECK(packed[1] == 1);
   CHECK(packed[2] == doctest::Approx(0.5));
+  CHECK(mean_kept_mass(packed) == doctest::Approx(1.75 / 3));
   lse_view const shorter(const_cast<float*>(all.data()), {1, 1, 3});
   CHECK_THROWS_AS(kept_mass(a, shorter), error);
 }

@@ -25,6 +25,9 @@ TEST_CASE("per head, over its rows alone") {
   CHECK(errors[1].by(error_measure::relative_maximum) == 2);
   CHECK(errors[1].by(error_measure::maximum) == 4);
   CHECK(errors[1].by(error_measure::relative_l2) == errors[1].relative_l2);
+  CHECK(output_error(a, b).relative_l2 == doctest::Approx(std::sqrt(17. / 31.)));
+  CHECK(output_error(a, b).maximum == 4);
+  CHECK(output_error(a, b).relative_maximum == 1);
   CHECK(output_errors(a, b, {}, 0, 1)[1].maximum == 0);
   CHECK(output_errors(a, b, {}, 1, 2)[0].relative_l2 == 1);
 }

@@ -46,7 +46,14 @@ inline std::vector<double> kept_mass(lse_view const& kept, lse_view const& full_
   return mass;
 }
 
-/// The same for the mode of a front door and given routes: runs it, and full attention with the mode's scores.
+/// The mean over heads.
+inline double mean_kept_mass(std::span<double const> heads) {
+  double sum = 0;
+  for (double const mass : heads) sum += mass;
+  return heads.empty() ? 1 : sum / static_cast<double>(heads.size());
+}
+
+/// kept_mass for the mode of a front door and given routes: runs it, and full attention with the mode's scores.
 template <class Mode, class Router, class Backend, class T>
   requires(Backend::on_host)
 std::vector<double> kept_mass(attention<Mode, Router, Backend> const& attend, heads_view<T> const& q, heads_view<T> const& k,

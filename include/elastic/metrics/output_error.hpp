@@ -1,4 +1,4 @@
-// How far one attention output is from another, per (sequence, query head), over the head's rows:
+// How far one attention output is from another, over the rows of each (sequence, query head) or of all:
 //   relative L2        ‖out − expected‖₂ / ‖expected‖₂
 //   maximum            max|out − expected|
 //   relative maximum   max|out − expected| / max|expected|
@@ -38,13 +38,25 @@ inline double quotient(double a, double b) { return a == 0 && b == 0 ? 0 : a / b
 /// max(a, b) that keeps a NaN.
 inline double largest(double a, double b) { return a > b || std::isnan(a) ? a : b; }
 
-}  // namespace detail
+struct error_sums {
+  double squares = 0, expected_squares = 0, most = 0, expected_most = 0;
 
-/// Row-major (sequence, query head). `out` and `expected` are (batch, q_len, query_heads, head_dim), packed
-/// where offsets are given; rows [begin, end) of every sequence count, −1 being its end.
-template <class A, class B>
-std::vector<head_error> output_errors(heads_view<A> const& out, heads_view<B> const& expected,
-                                      std::span<std::int32_t const> cu_seqlens_q = {}, int begin = 0, int end = -1) {
+  void add(double value, double expected) {
+    double const difference = value - expected;
+    squares += difference * difference;
+    expected_squares += expected * expected;
+    most = largest(most, std::abs(difference));
+    expected_most = largest(expected_most, std::abs(expected));
+  }
+  head_error result() const {
+    return {quotient(std::sqrt(squares), std::sqrt(expected_squares)), most, quotient(most, expected_most)};
+  }
+};
+
+/// Calls sums_of(sequence, query head) for the sums that a head's rows are added to.
+template <class A, class B, class SumsOf>
+void add_errors(heads_view<A> const& out, heads_view<B> const& expected, std::span<std::int32_t const> cu_seqlens_q,
+                int begin, int end, SumsOf&& sums_of) {
   for (int i = 0; i < 4; ++i)
     require(out.extents[i] == expected.extents[i], "expected", "extent " + std::to_string(expected.extents[i]),
             std::to_string(out.extents[i]) + " as in out");
@@ -53,28 +65,42 @@ std::vector<head_error> output_errors(heads_view<A> const& out, heads_view<B> co
     require(out.extents[0] == 1, "out batch", out.extents[0], "1 where sequences are packed");
     require(cu_seqlens_q.back() <= out.extents[1], "cu_seqlens_q", cu_seqlens_q.back(), "offsets inside out");
   }
+  std::int32_t const* const starts = packed ? cu_seqlens_q.data() : nullptr;
   int const sequences = static_cast<int>(packed ? static_cast<std::int64_t>(cu_seqlens_q.size()) - 1 : out.extents[0]);
-  std::vector<head_error> errors;
   for (int b = 0; b < sequences; ++b)
     for (int h = 0; h < out.extents[2]; ++h) {
-      std::size_t const at = static_cast<std::size_t>(b);
-      int const length = packed ? cu_seqlens_q[at + 1] - cu_seqlens_q[at] : static_cast<int>(out.extents[1]);
-      auto const rows = rows_of(out, packed ? cu_seqlens_q.data() : nullptr, b, h);
-      auto const others = rows_of(expected, packed ? cu_seqlens_q.data() : nullptr, b, h);
-      double squares = 0, all_squares = 0, most = 0, all_most = 0;
+      int const length = packed ? starts[b + 1] - starts[b] : static_cast<int>(out.extents[1]);
+      auto const rows = rows_of(out, starts, b, h);
+      auto const others = rows_of(expected, starts, b, h);
+      error_sums& sums = sums_of(b, h);
       for (int i = begin; i < (end < 0 ? length : minimum(end, length)); ++i)
-        for (std::int64_t d = 0; d < out.extents[3]; ++d) {
-          double const value = static_cast<double>(static_cast<float>(others[i][d]));
-          double const difference = static_cast<double>(static_cast<float>(rows[i][d])) - value;
-          squares += difference * difference;
-          all_squares += value * value;
-          most = detail::largest(most, std::abs(difference));
-          all_most = detail::largest(all_most, std::abs(value));
-        }
-      errors.push_back({detail::quotient(std::sqrt(squares), std::sqrt(all_squares)), most,
-                        detail::quotient(most, all_most)});
+        for (std::int64_t d = 0; d < out.extents[3]; ++d)
+          sums.add(static_cast<double>(static_cast<float>(rows[i][d])), static_cast<double>(static_cast<float>(others[i][d])));
     }
+}
+
+}  // namespace detail
+
+/// Row-major (sequence, query head). `out` and `expected` are (batch, q_len, query_heads, head_dim), packed
+/// where offsets are given; rows [begin, end) of every sequence count, −1 being its end.
+template <class A, class B>
+std::vector<head_error> output_errors(heads_view<A> const& out, heads_view<B> const& expected,
+                                      std::span<std::int32_t const> cu_seqlens_q = {}, int begin = 0, int end = -1) {
+  std::vector<detail::error_sums> heads;
+  detail::add_errors(out, expected, cu_seqlens_q, begin, end,
+                     [&](int, int) -> detail::error_sums& { return heads.emplace_back(); });
+  std::vector<head_error> errors;
+  for (detail::error_sums const& sums : heads) errors.push_back(sums.result());
   return errors;
+}
+
+/// The same over the rows of all sequences and heads together.
+template <class A, class B>
+head_error output_error(heads_view<A> const& out, heads_view<B> const& expected,
+                        std::span<std::int32_t const> cu_seqlens_q = {}, int begin = 0, int end = -1) {
+  detail::error_sums all;
+  detail::add_errors(out, expected, cu_seqlens_q, begin, end, [&](int, int) -> detail::error_sums& { return all; });
+  return all.result();
 }
 
 }  // namespace elastic
