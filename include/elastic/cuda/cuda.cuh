@@ -5,6 +5,8 @@
 
 #include <elastic/attention.hpp>
 #include <elastic/cuda/launch.cuh>
+#include <elastic/cuda/portable/route.cuh>
+#include <elastic/cuda/portable/route_heads.cuh>
 
 namespace elastic {
 

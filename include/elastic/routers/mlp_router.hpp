@@ -27,10 +27,12 @@ struct mlp_router {
   elastic::class_index class_index = elastic::class_index::code;
 
   /// Does a head with these logits retrieve (full attention)?
-  bool retrieves(float const* logits) const {
-    if (weights.logits() == 1) return logits[0] > 0;
+  bool retrieves(float const* logits) const { return retrieves(logits, weights.logits(), class_index); }
+
+  ELASTIC_HOST_DEVICE static bool retrieves(float const* logits, int count, elastic::class_index index) {
+    if (count == 1) return logits[0] > 0;
     bool const second = logits[1] > logits[0];
-    return class_index == elastic::class_index::code ? second : !second;
+    return index == elastic::class_index::code ? second : !second;
   }
 
   void check(problem const& p, int) const {
@@ -61,7 +63,7 @@ struct pooled_rows {
   int head;
   int tail;
 
-  pooled_rows(pooling how, int length) {
+  ELASTIC_HOST_DEVICE pooled_rows(pooling how, int length) {
     bool const whole = how == pooling::mean || length < boundary;
     head = whole ? length : boundary;
     tail = whole ? 0 : boundary;

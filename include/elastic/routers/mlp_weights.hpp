@@ -2,7 +2,8 @@
 //   task    d → 4d, SiLU, 4d → d                 the head's features
 //   router  d → 4d, SiLU, 4d → d, SiLU, d → 2    its logits (one logit in the sigmoid variant)
 // 263,682 parameters at d = 128. Other widths are taken as long as each layer fits the next. Immutable
-// and shared, so copies are cheap. Loaded from safetensors by io/mlp_weights.hpp.
+// and shared, so copies are cheap. Loaded from safetensors by io/mlp_weights.hpp; given a copy in device
+// memory, which the CUDA backend reads, by upload (cuda/upload.cuh).
 #pragma once
 
 #include <array>
@@ -102,6 +103,19 @@ class mlp_weights {
   int logits() const { return layers_ ? layers_->front().linear.back().outputs : 0; }
   mlp_layer const& layer(int i) const { return layers_->at(static_cast<std::size_t>(i)); }
 
+  /// A copy in a device's memory, shared with every copy of this object.
+  struct device_copy {
+    std::shared_ptr<float const> values;
+    int device = -1;
+  };
+  device_copy const& on_device() const { return on_device_; }
+
+  mlp_weights with(device_copy copy) const {
+    mlp_weights made = *this;
+    made.on_device_ = std::move(copy);
+    return made;
+  }
+
   /// Of one layer.
   std::size_t parameters(int i = 0) const {
     std::size_t n = 0;
@@ -115,6 +129,7 @@ class mlp_weights {
   }
 
   std::shared_ptr<std::vector<mlp_layer> const> layers_;
+  device_copy on_device_;
 };
 
 }  // namespace elastic
