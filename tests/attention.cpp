@@ -352,7 +352,7 @@ void check_decode(M const& mode, Expected const& as, std::vector<std::int32_t> c
     options o;
     o.dense_decode = dense;
     attention<M, fixed_router, cpu> const attend{mode};
-    attend.decode(heads_view<float const>(q), paged.cache, out, lse, assignment, o);
+    attend.decode(heads_view<float const>(q), paged.cache, out, lse, assignment, {}, o);
     problem const p = make_problem<float>(q, paged.cache, o);
     CHECK(misjudged<float>(as, p, q, paged.cache, out, lse, assignment) == "");
 

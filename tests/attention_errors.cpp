@@ -82,7 +82,7 @@ struct call {
     if (name == "route") attend.route(inputs, assignment, space, o);
     if (name == "select") attend.select(q.view, k.view, assignment, space, o);
     if (name == "forward") attend.forward(q.view, k.view, v.view, out.view, lse.view, assignment, space, o);
-    if (name == "decode") attend.decode(q.view, cache, out.view, lse.view, assignment, o);
+    if (name == "decode") attend.decode(q.view, cache, out.view, lse.view, assignment, space, o);
     if (name == "call") attend(q.view, k.view, v.view, out.view, lse.view, o, k.view);
   }
 };

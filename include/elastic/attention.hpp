@@ -9,18 +9,23 @@
 //   attend.route(k_pre_rope, assignment, memory, options);      // who goes where
 //   attend.select(q, k, assignment, memory, options);           // data-dependent lists
 //   attend.forward(q, k, v, out, lse, assignment, memory, options);
+//   attend.hand_back(cache, table, assignment, options);        // after prefill: pages that no one needs
+//   attend.decode(q, cache, out, lse, assignment, memory, options);
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <vector>
 
+#include <elastic/cache/elastic_cache.hpp>
 #include <elastic/core/check.hpp>
+#include <elastic/core/readable.hpp>
 #include <elastic/core/workspace.hpp>
 #include <elastic/modes/modes.hpp>
 #include <elastic/reference/reference.hpp>
 #include <elastic/routers/routers.hpp>
 #include <elastic/selectors/selectors.hpp>
+#include <elastic/selectors/validate.hpp>
 #include <elastic/version.hpp>
 
 #ifndef __CUDACC__  // device translation units see no Eigen
@@ -42,6 +47,12 @@ concept backend = std::copyable<B> && requires { { B::on_host } -> std::converti
 template <class B>
 concept backend_with_scratch = backend<B> && requires(B const& b, problem const& p) {
   { b.scratch_bytes(p) } -> std::convertible_to<std::size_t>;
+};
+
+/// A backend with a kernel of its own for few queries against a cache.
+template <class B>
+concept backend_with_decode = backend<B> && requires(B const& b, problem const& p) {
+  { b.decode_bytes(p) } -> std::convertible_to<std::size_t>;
 };
 
 /// Every key that causality admits, with the hooks that a mode may have.
@@ -175,7 +186,7 @@ class attention {
           if constexpr (requires { select_on(backend_, leaf, storage, in, scratch); })
             select_on(backend_, leaf, storage, in, scratch);
           else
-            static_assert(!std::is_same_v<E, E>, "elastic: this selector has no select_on for this Backend");
+            static_assert(!std::is_same_v<leaf_type, leaf_type>, "elastic: this selector has no select_on for this Backend");
         }
       });
     }
@@ -203,24 +214,109 @@ class attention {
     forward_on<E>(ready, p, q, plain_keys<E>{k, v}, out, lse, assignment, rest_of(memory, cursor));
   }
 
+  /// The checked problem of new queries q (batch, few, query_heads, head_dim) against a cache.
+  template <class T>
+  problem shape(heads_view<T> const& q, paged_cache<std::remove_const_t<T>> const& cache, options const& o = {}) const {
+    using E = std::remove_const_t<T>;
+    return make_problem<E>(heads_view<E const>(q), cache, o, Backend::on_host);
+  }
+
+  /// Bytes that decode needs for any routing and any lengths. By the host-visible shapes alone.
+  std::size_t decode_bytes(problem const& p) const {
+    std::size_t bytes = 0;
+    if constexpr (backend_with_decode<Backend>)
+      bytes = backend_.decode_bytes(p);
+    else if constexpr (backend_with_scratch<Backend>)
+      bytes = backend_.scratch_bytes(p);
+    return bytes == 0 ? 0 : bytes + workspace_alignment;
+  }
+
   /// New queries (batch, few, query_heads, head_dim) against a cache, routed as at prefill. The cache
   /// already holds their own keys. `options.dense_decode` sends every head to the whole cache.
   template <class T>
   void decode(heads_view<T> const& q, paged_cache<std::remove_const_t<T>> const& cache,
               heads_view<std::remove_const_t<T>> const& out, lse_view const& lse,
-              const_assignment_view const& assignment, options const& o = {}) const {
+              const_assignment_view const& assignment, workspace memory, options const& o = {}) const {
     using E = std::remove_const_t<T>;
-    problem const p = make_problem<E>(heads_view<E const>(q), cache, o);
+    problem const p = shape(q, cache, o);
     check_outputs<E>(p, q, out, lse);
     check_routes(p, assignment);
-    auto const decode_as = [&](auto const& mode) {
+    check_workspace(memory, decode_bytes(p), "decode_bytes");
+    with_decode_mode(o, [&](auto const& mode) {
       check_mode(mode, p);
-      decode_with<E>(mode, p, q, cache, out, lse, assignment);
-    };
-    if (o.dense_decode)
-      decode_as(dense_mode(mode_));
-    else
-      decode_as(decode_mode(mode_));
+      decode_with<E>(mode, p, q, cache, out, lse, assignment, memory);
+    });
+  }
+
+  /// Marks the pages absent in `table` (which the cache names) whose keys no query to come will see, and
+  /// says which they were. The newest `pending` keys' queries are still to come. Reads lengths, table and
+  /// assignment once, and so waits for the stream. Call it again as the cache grows.
+  template <class T>
+  handed_back hand_back(paged_cache<T> const& cache, page_table const& table, const_assignment_view const& assignment,
+                        options const& o = {}, int pending = 1) const {
+    require(pending >= 0, "pending", pending, "0 or more keys");
+    heads_view<T const> const none(nullptr, {cache.k_lengths.extents[0], 0, assignment.extents[1], cache.k_pages.extents[2]});
+    check_assignment_shape(shape(none, cache, o), assignment);
+    detail::check_view("table", table);
+    detail::check_distinct("table", table);
+    bool fits = true;
+    for (int i = 0; i < 3; ++i) fits &= table.extents[i] == cache.table.extents[i];
+    require(fits, "table", detail::shape_of(table), detail::shape_of(cache.table) + " as the cache's");
+    paged_cache<T> read = cache;  // pages stay where they are, the rest is read
+    auto const lengths = readable_on(backend_, cache.k_lengths, o.stream);
+    auto const named = readable_on(backend_, strided_view<std::int32_t const, 3>(table), o.stream);
+    auto const routed = readable_on(backend_, assignment, o.stream);
+    read.k_lengths = lengths.view;
+    read.table = named.view;
+    problem p = make_problem<T>(none, read, o);
+    p.q_len = 1;
+    check_assignment(p, routed.view, routes<Mode>);
+    handed_back result;
+    with_decode_mode(o, [&](auto const& mode) {
+      check_mode(mode, p);
+      result = detail::hand_back_pages(mode, p, cache, named.view, routed.view, pending,
+                                       [&](int b, int h, key_range gone) { mark_absent(table, b, h, gone, o.stream); });
+    });
+    return result;
+  }
+
+  /// What the backend's memory holds for select and forward, read and checked as the host's is: cu_seqlens,
+  /// assignment, and the lists that select left in `memory`. Waits for the stream.
+  template <class T>
+  void validate(heads_view<T> const& q, heads_view<T> const& k, const_assignment_view const& assignment,
+                workspace memory, options const& o = {}) const {
+    problem p = shape(q, k, o);
+    check_assignment_shape(p, assignment);
+    auto const starts_q = readable_starts(o.cu_seqlens_q, o), starts_k = readable_starts(o.cu_seqlens_k, o);
+    if (p.packed()) {
+      detail::validate_starts("options.cu_seqlens_q", starts_q.view, q.extents[1], "options.max_q_len", p.q_len);
+      detail::validate_starts("options.cu_seqlens_k", starts_k.view, k.extents[1], "options.max_k_len", p.k_len);
+    }
+    check_assignment(p, readable_on(backend_, assignment, o.stream).view, routes<Mode>);
+    selected const ready = selected_in(p, memory);
+    if (p.packed()) p.cu_seqlens_q = starts_q.view.data, p.cu_seqlens_k = starts_k.view.data;
+    zip_leaves(ready, ready,
+               [&](auto const& leaf, auto const&, int) { detail::validate_lists(backend_, leaf, p, o.stream); });
+  }
+
+  /// The same for decode: lengths, assignment, and that every page that the queries visit is there.
+  template <class T>
+  void validate(heads_view<T> const& q, paged_cache<std::remove_const_t<T>> const& cache,
+                const_assignment_view const& assignment, options const& o = {}) const {
+    using E = std::remove_const_t<T>;
+    check_assignment_shape(shape(q, cache, o), assignment);
+    paged_cache<E> read = cache;
+    auto const lengths = readable_on(backend_, cache.k_lengths, o.stream);
+    auto const table = readable_on(backend_, cache.table, o.stream);
+    auto const routed = readable_on(backend_, assignment, o.stream);
+    read.k_lengths = lengths.view;
+    read.table = table.view;
+    problem const p = make_problem<E>(heads_view<E const>(q), read, o);
+    check_assignment(p, routed.view, routes<Mode>);
+    with_decode_mode(o, [&](auto const& mode) {
+      check_mode(mode, p);
+      detail::check_pages(mode, p, read, routed.view);
+    });
   }
 
   /// All steps in one call, with its own memory. Returns the assignment (batch, query_heads), row-major.
@@ -268,10 +364,14 @@ class attention {
   }
 
   workspace_cursor start(problem const& p, workspace memory) const {
-    std::size_t const needed = bytes_of(p, p.q_end - p.q_begin);
-    require(memory.size() >= needed, "workspace", std::to_string(memory.size()) + " bytes",
-            "at least " + std::to_string(needed) + " bytes (workspace_bytes), or fewer query rows at once (chunk_rows)");
+    check_workspace(memory, bytes_of(p, p.q_end - p.q_begin),
+                    "workspace_bytes), or fewer query rows at once (chunk_rows");
     return workspace_cursor(aligned(memory));
+  }
+
+  static void check_workspace(workspace memory, std::size_t needed, char const* told_by) {
+    require(memory.size() >= needed, "workspace", std::to_string(memory.size()) + " bytes",
+            "at least " + std::to_string(needed) + " bytes (" + told_by + ")");
   }
 
   static std::byte* aligned(workspace memory) {
@@ -311,9 +411,34 @@ class attention {
 
   template <class E, class M>
   void decode_with(M const& mode, problem const& p, heads_view<E const> const& q, paged_cache<E> const& cache,
-                   heads_view<E> const& out, lse_view const& lse, const_assignment_view const& assignment) const {
+                   heads_view<E> const& out, lse_view const& lse, const_assignment_view const& assignment,
+                   workspace memory) const {
     if constexpr (Backend::on_host) detail::check_pages(mode, p, cache, assignment);
-    forward_on<E>(mode, p, q, cache, out, lse, assignment, {});
+    workspace const scratch = rest_of(memory, {});
+    if constexpr (backend_with_decode<Backend>)
+      backend_.template decode<M, E>(mode, p, q, cache, out, lse, assignment, scratch);
+    else
+      forward_on<E>(mode, p, q, cache, out, lse, assignment, scratch);
+  }
+
+  template <class F>
+  void with_decode_mode(options const& o, F&& f) const {
+    if (o.dense_decode)
+      f(dense_mode(mode_));
+    else
+      f(decode_mode(mode_));
+  }
+
+  auto readable_starts(std::span<std::int32_t const> starts, options const& o) const {
+    std::int64_t const size = static_cast<std::int64_t>(starts.size());
+    return readable_on(backend_, strided_view<std::int32_t const, 1>(starts.data(), {size}), o.stream);
+  }
+
+  void mark_absent(page_table const& table, int batch, int kv_head, key_range pages, void* stream) const {
+    if constexpr (Backend::on_host)
+      for (int i = pages.begin; i < pages.end; ++i) table(batch, kv_head, i) = absent_page;
+    else
+      backend_.fill_absent(&table(batch, kv_head, pages.begin), table.strides[2], pages.size(), stream);
   }
 
   Mode mode_;

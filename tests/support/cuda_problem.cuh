@@ -95,9 +95,10 @@ std::string fails_cuda_problem(Backend const& backend, std::vector<int> const& h
   return failure.empty() ? failure : failure + "\n  " + name_of_mode<M>() + ", " + x.text();
 }
 
-/// `share` of the suite's problems (ELASTIC_RANDOM_PROBLEMS) with one mode, type and the backend's head dims.
-template <class M, element T, int... HeadDims>
-void run_cuda_problems(cuda_for<HeadDims...> const& backend, char const* test, int share) {
+/// Runs fails(seed, number, stream) for `share` of the suite's problems (ELASTIC_RANDOM_PROBLEMS), on threads with a
+/// stream each.
+template <class M, element T, class Fails>
+void run_cuda_suite(char const* test, int share, Fails&& fails) {
   if (device_missing(test)) return;
   auto const seed = static_cast<std::uint64_t>(environment("ELASTIC_RANDOM_SEED", 1));
   std::int64_t const total = maximum<std::int64_t>(environment("ELASTIC_RANDOM_PROBLEMS", 20000) / share, 1);
@@ -114,7 +115,7 @@ void run_cuda_problems(cuda_for<HeadDims...> const& backend, char const* test, i
         if (only >= 0 && number != only) continue;
         std::string failure;
         try {
-          failure = fails_cuda_problem<M, T>(backend, {HeadDims...}, seed, number, stream);
+          failure = fails(seed, number, stream);
         } catch (std::exception const& thrown) {
           failure = std::string("threw ") + thrown.what() + "\n  " + name_of_mode<M>();
         }
@@ -133,6 +134,14 @@ void run_cuda_problems(cuda_for<HeadDims...> const& backend, char const* test, i
   }
   MESSAGE((only >= 0 ? 1 : total) << " random problems of " << name_of_mode<M>() << ", " << std::string(dtype_name<T>)
                                   << ": " << all << " wrong");
+}
+
+/// The problems with one mode, type and the backend's head dims.
+template <class M, element T, int... HeadDims>
+void run_cuda_problems(cuda_for<HeadDims...> const& backend, char const* test, int share) {
+  run_cuda_suite<M, T>(test, share, [&](std::uint64_t seed, std::int64_t number, cudaStream_t stream) {
+    return fails_cuda_problem<M, T>(backend, {HeadDims...}, seed, number, stream);
+  });
 }
 
 }  // namespace elastic::testing

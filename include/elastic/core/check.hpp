@@ -163,9 +163,11 @@ problem make_problem(heads_view<T const> const& q, heads_view<T const> const& k,
   return p;
 }
 
-/// The problem of new queries q against a paged cache in host memory. Throws elastic::error.
+/// The problem of new queries q against a paged cache; `on_host`: can its lengths be read? Where they cannot,
+/// k_len is all that the table has room for, or options.max_k_len. Throws elastic::error.
 template <class T>
-problem make_problem(heads_view<T const> const& q, paged_cache<T> const& cache, options const& o = {}) {
+problem make_problem(heads_view<T const> const& q, paged_cache<T> const& cache, options const& o = {},
+                     bool on_host = true) {
   detail::check_heads("q", q);
   detail::check_view("cache.k_pages", cache.k_pages);
   detail::check_view("cache.v_pages", cache.v_pages);
@@ -193,11 +195,16 @@ problem make_problem(heads_view<T const> const& q, paged_cache<T> const& cache, 
   require(cache.k_lengths.extents[0] == p.batch, "cache.k_lengths", detail::shape_of(cache.k_lengths),
           "a length for every sequence");
   require(p.batch <= 1 || cache.k_lengths.strides[0] == 1, "cache.k_lengths", cache.k_lengths.strides[0], "a stride of 1");
-  for (int b = 0; b < p.batch; ++b) {
+  std::int64_t const room = minimum(cache.table.extents[2] * cache.run(), longest_sequence);
+  for (int b = 0; on_host && b < p.batch; ++b) {
     std::int64_t const length = cache.k_lengths(b);
-    require(length >= 0 && length <= minimum(cache.table.extents[2] * cache.run(), longest_sequence), "cache.k_lengths", length,
-            "0 to the keys that the table has pages for");
+    require(length >= 0 && length <= room, "cache.k_lengths", length, "0 to the keys that the table has pages for");
     p.k_len = maximum(p.k_len, static_cast<int>(length));
+  }
+  if (!on_host) {
+    require(o.max_k_len >= -1 && o.max_k_len <= room, "options.max_k_len", o.max_k_len,
+            "a length up to the " + std::to_string(room) + " keys that the table has pages for, or -1");
+    p.k_len = o.max_k_len >= 0 ? o.max_k_len : static_cast<int>(room);
   }
   p.k_lengths = cache.k_lengths.data;
   detail::apply_options(p, o);

@@ -45,7 +45,7 @@ struct options {
   std::span<std::int32_t const> cu_seqlens_q = {};  // packed sequences, (sequences + 1); empty: equal lengths
   std::span<std::int32_t const> cu_seqlens_k = {};  // in the backend's memory
   int max_q_len = -1;                               // cuda, packed: bounds on the lengths, since the host
-  int max_k_len = -1;                               // cannot read them; longer sequences are cut
+  int max_k_len = -1;                               // cannot read them; longer sequences are cut. Decode: of the cache
   int q_begin = 0;                                  // query rows [q_begin, q_end) of every sequence, in
   int q_end = -1;                                   // multiples of chunk_alignment; −1: to the end
 };

@@ -32,6 +32,13 @@ struct span {
   coverage cover;
 };
 
+/// Keys [begin, end).
+struct key_range {
+  int begin = 0;
+  int end = 0;
+  ELASTIC_HOST_DEVICE int size() const { return maximum(end - begin, 0); }
+};
+
 /// At most `N` spans, disjoint and ascending; empty ones are allowed.
 template <int N>
 struct span_array {

@@ -24,6 +24,23 @@ struct cuda_for {
     detail::cuda_forward<HeadDims...>(mode, p, q, source, out, lse, assignment, scratch);
   }
 
+  std::size_t decode_bytes(problem const& p) const { return detail::cuda_decode_bytes(p); }
+
+  template <class M, class T>
+  void decode(M const& mode, problem const& p, heads_view<T const> const& q, paged_cache<T> const& cache,
+              heads_view<T> const& out, lse_view const& lse, const_assignment_view const& assignment,
+              workspace scratch) const {
+    detail::cuda_decode<HeadDims...>(mode, p, q, cache, out, lse, assignment, scratch);
+  }
+
+  /// For the explicit calls that wait: device memory to the host, and pages marked absent.
+  void read(void* to, void const* from, std::size_t bytes, void* stream) const {
+    detail::cuda_read(to, from, bytes, stream);
+  }
+  void fill_absent(std::int32_t* to, std::int64_t stride, int count, void* stream) const {
+    detail::cuda_fill_absent(to, stride, count, stream);
+  }
+
   /// The kernel that serves a problem on the current device. Throws elastic::error where there is no device.
   template <element T>
   cuda_kernel kernel(problem const& p) const {

@@ -7,6 +7,7 @@
 
 #include <elastic/core/check.hpp>
 #include <elastic/cuda/architecture.hpp>
+#include <elastic/cuda/portable/decode_launch.cuh>
 #include <elastic/cuda/portable/launch.cuh>
 
 namespace elastic::detail {
@@ -58,10 +59,10 @@ void check_source_alignment(paged_cache<T> const& source) {
   check_alignment("cache.v_pages", source.v_pages);
 }
 
-template <int... HeadDims, class M, class Source, class T>
-void cuda_forward(M const& mode, problem const& p, heads_view<T const> const& q, Source const& source,
-                  heads_view<T> const& out, lse_view const& lse, const_assignment_view const& assignment,
-                  workspace scratch) {
+/// Everything that is refused before a launch; the device that it goes to.
+template <int... HeadDims, class Source, class T>
+cuda_device check_launch(problem const& p, heads_view<T const> const& q, Source const& source, heads_view<T> const& out,
+                         workspace scratch, std::size_t needed) {
   std::string served;
   ((served += (served.empty() ? "" : ", ") + std::to_string(HeadDims)), ...);
   require(((p.head_dim == HeadDims) || ...), "q head_dim", p.head_dim,
@@ -69,15 +70,58 @@ void cuda_forward(M const& mode, problem const& p, heads_view<T const> const& q,
   check_alignment("q", q);
   check_source_alignment(source);
   check_alignment("out", out);
-  std::size_t const needed = portable_scratch_bytes(p);
   require(scratch.size() >= needed && reinterpret_cast<std::uintptr_t>(scratch.data()) % workspace_alignment == 0,
-          "workspace", std::to_string(scratch.size()) + " bytes",
-          std::to_string(needed) + " aligned bytes for the forward pass");
-  cuda_device const device = current_device();
+          "workspace", std::to_string(scratch.size()) + " bytes", std::to_string(needed) + " aligned bytes for the pass");
+  return current_device();
+}
+
+template <int... HeadDims, class M, class Source, class T>
+void cuda_forward(M const& mode, problem const& p, heads_view<T const> const& q, Source const& source,
+                  heads_view<T> const& out, lse_view const& lse, const_assignment_view const& assignment,
+                  workspace scratch) {
+  cuda_device const device = check_launch<HeadDims...>(p, q, source, out, scratch, portable_scratch_bytes(p));
   if (p.batch == 0 || p.q_begin >= p.q_end) return;
   ((p.head_dim == HeadDims &&
     (portable_launch<HeadDims>(mode, p, q, source, out, lse, assignment, scratch, device.number), true)) ||
    ...);
+}
+
+/// Bytes for any decode of these shapes, whichever kernel serves it.
+inline std::size_t cuda_decode_bytes(problem const& p) {
+  return maximum(portable_scratch_bytes(p), decode_scratch_bytes(p));
+}
+
+/// Few queries against a cache; what the decode kernel does not serve goes through the forward kernel.
+template <int... HeadDims, class M, class Source, class T>
+void cuda_decode(M const& mode, problem const& p, heads_view<T const> const& q, Source const& source,
+                 heads_view<T> const& out, lse_view const& lse, const_assignment_view const& assignment,
+                 workspace scratch) {
+  if constexpr (decode_serves<M, T>()) {
+    if (p.q_len <= decode_queries) {
+      cuda_device const device = check_launch<HeadDims...>(p, q, source, out, scratch, decode_scratch_bytes(p));
+      if (p.batch == 0 || p.q_begin >= p.q_end) return;
+      ((p.head_dim == HeadDims &&
+        (decode_launch<HeadDims>(mode, p, q, source, out, lse, assignment, scratch, device.number), true)) ||
+       ...);
+      return;
+    }
+  }
+  cuda_forward<HeadDims...>(mode, p, q, source, out, lse, assignment, scratch);
+}
+
+/// Device memory to the host, after what the stream holds already.
+inline void cuda_read(void* to, void const* from, std::size_t bytes, void* stream) {
+  cuda_call(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, static_cast<cudaStream_t>(stream)),
+            "cudaMemcpyAsync");
+  cuda_call(cudaStreamSynchronize(static_cast<cudaStream_t>(stream)), "cudaStreamSynchronize");
+}
+
+/// −1 to `count` elements that lie `stride` apart. Every byte of −1 is 255.
+inline void cuda_fill_absent(std::int32_t* to, std::int64_t stride, int count, void* stream) {
+  if (stride < 0) to += stride * (count - 1), stride = -stride;
+  cuda_call(cudaMemset2DAsync(to, static_cast<std::size_t>(maximum<std::int64_t>(stride, 1)) * sizeof(*to), 255,
+                              sizeof(*to), static_cast<std::size_t>(count), static_cast<cudaStream_t>(stream)),
+            "cudaMemset2DAsync");
 }
 
 }  // namespace elastic::detail

@@ -24,6 +24,8 @@ struct sliding_window {
                       shape.columns);
   }
 
+  ELASTIC_HOST_DEVICE key_range forgets(where const&, int position) const { return {0, position - window + 1}; }
+
   void check(problem const&) const {
     require(window >= 1 && window <= 1 << 29, "sliding_window.window", window, "1 to 2^29 tokens");
   }

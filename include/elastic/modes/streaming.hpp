@@ -59,6 +59,12 @@ struct streaming {
     return band_spans(edges, w.k_len, shape.columns);
   }
 
+  /// Later queries see the sink and a window that moves on. One that is placed by query blocks begins no earlier.
+  ELASTIC_HOST_DEVICE key_range forgets(where const&, int position) const {
+    bool const by_token = granularity == elastic::granularity::token;
+    return {sink_tokens(), by_token ? position - local + 1 : (floor_div(position, block) - local + 1) * block};
+  }
+
   void check(problem const& p) const {
     int const most = granularity == elastic::granularity::token ? 1 << 29 : (1 << 29) / block;
     require(sink >= 0 && sink <= most, "streaming.sink", sink, "0 to 2^29 tokens, or as many in blocks");

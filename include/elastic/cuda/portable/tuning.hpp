@@ -17,7 +17,7 @@ struct portable_tiling {
 };
 
 /// Bytes of shared memory that one CTA may have, by compute capability (CUDA C++ Programming Guide).
-constexpr int shared_bytes_of(int capability) {
+ELASTIC_HOST_DEVICE constexpr int shared_bytes_of(int capability) {
   switch (capability) {
     case 86:
     case 89:
