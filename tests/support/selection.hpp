@@ -90,11 +90,12 @@ struct selected_run {
 
   selection lists() const {
     selection result;
-    mode().validate(shape);
-    if constexpr (requires { mode().lists; })
-      add_lists(mode().lists, shape, result);
+    auto const lists = mode();
+    lists.validate(shape);
+    if constexpr (requires { lists.lists; })
+      add_lists(lists.lists, shape, result);
     else
-      add_lists(mode(), shape, result);
+      add_lists(lists, shape, result);
     return result;
   }
 };

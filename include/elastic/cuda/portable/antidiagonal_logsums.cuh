@@ -1,0 +1,250 @@
+// Log-sums of the folded product for 16-bit types, sm_80 and newer: R = Q'·K'ᵀ by mma.sync with inner
+// dimension stride · head_dim, where the folds are the token rows themselves, q's in reverse inside a fold,
+//   logsum[a, piece] = log₂ Σ_{c in piece} 2^(R[a,c] · softmax_scale · log₂e / stride).
+// Eight warps own 64 × 64 of a tile of 256 × 128. Steps of 64 inner elements travel by cp.async through a
+// ring of slots that runs on from tile to tile; fragments are loaded one product ahead.
+#pragma once
+
+#include <elastic/cuda/portable/antidiagonal_work.cuh>
+#include <elastic/cuda/portable/forward.cuh>
+
+namespace elastic::detail {
+
+/// Slots of 48 KB in the shared memory of an architecture.
+constexpr int antidiagonal_slots(int capability) {
+  return minimum(4, (shared_bytes_of(capability) - 2048) / (48 * 1024));
+}
+
+template <class T>
+struct logsum_kernel {
+  static constexpr tile_shape shape{256, 128};
+  static constexpr int depth = 64;  // inner elements of a step
+  static constexpr int threads = 256;
+  static constexpr int slots = antidiagonal_slots(compiled_capability);
+  static constexpr int key_offset = shape.rows * depth * 2;
+  static constexpr int slot_bytes = (shape.rows + shape.columns) * depth * 2;
+  static constexpr int ring = 8;  // items: one being drawn, and those that the slots in flight belong to
+  static_assert(slots >= 2 && slots + 1 < ring);
+  static_assert(antidiagonal_columns % shape.columns == 0);
+
+  using tile = swizzled<depth>;
+  using item_type = antidiagonal_item<T>;
+
+  static constexpr int bytes(int capability) {
+    return antidiagonal_slots(capability) * slot_bytes + ring * static_cast<int>(sizeof(item_type));
+  }
+
+  antidiagonal_arguments<T> const& a;
+  item_type* const items;
+  std::uint32_t const memory;
+  int const thread, lane;
+  int const steps;  // of a tile
+
+  float logit[4][8][4];
+  std::uint32_t rows_of_step[2][4][4], columns_of_step[2][4][4];  // fragments of two products
+
+  // What is copied next: a step of the item `copied`, the `drawn`-th of this CTA.
+  unsigned number;
+  int drawn = 0, step_copied = 0;
+  int phase = 0, offset = 0;  // of this thread's chunk: the token inside the fold, and the element of its row
+  bool ended = false;
+
+  __device__ logsum_kernel(antidiagonal_arguments<T> const& arguments, unsigned char* shared)
+      : a(arguments),
+        items(reinterpret_cast<item_type*>(shared + slots * slot_bytes)),
+        memory(static_cast<std::uint32_t>(__cvta_generic_to_shared(shared))),
+        thread(static_cast<int>(threadIdx.x)),
+        lane(thread % 32),
+        steps(ceil_div(a.selector.stride * a.in.shape.head_dim, depth)) {}
+
+  __device__ int first_row() const { return thread / 64 * 64; }
+  __device__ int first_column() const { return thread / 32 % 2 * 64; }
+
+  __device__ void draw(int at) {
+    if (thread < 32) next_antidiagonal(a, shape, number, items[at % ring]);
+  }
+
+  /// Copies one step into a slot, and draws an item when it starts with one.
+  __device__ __forceinline__ void copy(int slot) {
+    if (!ended) {
+      item_type const& item = items[drawn % ring];
+      if (step_copied == 0) {
+        ended = item.rows < 0;
+        phase = thread % 8 * 8 / a.in.shape.head_dim;
+        offset = thread % 8 * 8 % a.in.shape.head_dim;
+        if (!ended) draw(drawn + 1);
+      }
+      if (!ended) {
+        int const stride = a.selector.stride, row = thread / 8;
+        std::uint32_t const to =
+            memory + static_cast<std::uint32_t>(slot * slot_bytes + tile::at(row, thread % 8));
+        copy_rows<shape.rows>(to, item.queries + offset, a.in.q.strides[1], row * stride + stride - 1 - phase,
+                              phase < stride ? item.queries_left : 0);
+        copy_rows<shape.columns>(to + key_offset, item.keys + offset, a.in.k.strides[1], row * stride + phase,
+                                 phase < stride ? item.keys_left : 0);
+        for (offset += depth; offset >= a.in.shape.head_dim; offset -= a.in.shape.head_dim) ++phase;
+        if (++step_copied == steps) {
+          step_copied = 0;
+          ++drawn;
+        }
+      }
+    }
+    ptx::end_copy_group();
+  }
+
+  /// This thread's chunk of every 32nd fold; tokens from `limit` on become zeros and are not read.
+  template <int Rows>
+  __device__ __forceinline__ void copy_rows(std::uint32_t to, T const* from, std::int64_t stride, int token, int limit) {
+    T const* source = from + token * stride;
+    int const folds = a.selector.stride * (threads / 8);
+#pragma unroll
+    for (int i = 0; i < Rows / (threads / 8); ++i, source += folds * stride, token += folds) {
+      bool const inside = token < limit;
+      ptx::copy_16(to + i * (threads / 8) * tile::row_bytes, inside ? source : from, inside ? 16 : 0);
+    }
+  }
+
+  /// The fragments of product `k` of the step in a slot.
+  __device__ __forceinline__ void load(int slot, int k) {
+    std::uint32_t const base = memory + static_cast<std::uint32_t>(slot * slot_bytes);
+    std::uint32_t const rows = base + static_cast<std::uint32_t>(tile::at(first_row() + lane % 16, lane / 16));
+    std::uint32_t const columns =
+        base + key_offset +
+        static_cast<std::uint32_t>(tile::at(first_column() + lane % 8 + lane / 16 * 8, lane / 8 % 2));
+#pragma unroll
+    for (int f = 0; f < 4; ++f) {
+      ptx::load_matrices(rows_of_step[k % 2][f], tile::step(rows, k) + f * 16 * tile::row_bytes);
+      ptx::load_matrices(columns_of_step[k % 2][f], tile::step(columns, k) + f * 16 * tile::row_bytes);
+    }
+  }
+
+  __device__ __forceinline__ void multiply(int k) {
+#pragma unroll
+    for (int n = 0; n < 8; ++n)
+#pragma unroll
+      for (int f = 0; f < 4; ++f)
+        ptx::mma<T>(logit[f][n], rows_of_step[k % 2][f], columns_of_step[k % 2][n / 2][n % 2 * 2],
+                    columns_of_step[k % 2][n / 2][n % 2 * 2 + 1]);
+  }
+
+  __device__ __forceinline__ void clear() {
+#pragma unroll
+    for (int f = 0; f < 4; ++f)
+#pragma unroll
+      for (int n = 0; n < 8; ++n)
+#pragma unroll
+        for (int e = 0; e < 4; ++e) logit[f][n][e] = 0;
+  }
+
+  /// Sums of eight pieces, spread over four lanes, to two whole sums in each lane.
+  __device__ __forceinline__ float2 gather(float const (&sum)[8]) const {
+    bool const upper = (lane & 2) != 0, odd = (lane & 1) != 0;
+    float half_way[4], whole[2];
+#pragma unroll
+    for (int i = 0; i < 4; ++i)
+      half_way[i] = (upper ? sum[i + 4] : sum[i]) + __shfl_xor_sync(~0u, upper ? sum[i] : sum[i + 4], 2);
+#pragma unroll
+    for (int i = 0; i < 2; ++i)
+      whole[i] = (odd ? half_way[i + 2] : half_way[i]) + __shfl_xor_sync(~0u, odd ? half_way[i] : half_way[i + 2], 1);
+    return {whole[0], whole[1]};
+  }
+
+  /// Of the whole tile, from the accumulators to memory.
+  __device__ __forceinline__ void store(item_type const& item) {
+    int const column = first_column() + lane % 4 * 2;
+    bool const masked = item.columns < shape.columns || item.edge < shape.columns;
+#pragma unroll
+    for (int f = 0; f < 4; ++f)
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        int const row = first_row() + f * 16 + h * 8 + lane / 4;
+        int const edge = minimum(item.columns, item.edge + row) - column;
+        float top = minus_infinity;
+#pragma unroll
+        for (int n = 0; n < 8; ++n)
+#pragma unroll
+          for (int e = 0; e < 2; ++e) {
+            float& x = logit[f][n][2 * h + e];
+            x *= a.factor;
+            if (masked && n * 8 + e >= edge) x = minus_infinity;
+            top = fmaxf(top, x);
+          }
+        top = fmaxf(top, __shfl_xor_sync(~0u, top, 1));
+        top = fmaxf(top, __shfl_xor_sync(~0u, top, 2));
+        float const base = top == minus_infinity ? 0.f : top;
+        float sum[8];
+#pragma unroll
+        for (int n = 0; n < 8; ++n) {
+          logit[f][n][2 * h] = ptx::exp2(logit[f][n][2 * h] - base);
+          logit[f][n][2 * h + 1] = ptx::exp2(logit[f][n][2 * h + 1] - base);
+          sum[n] = logit[f][n][2 * h] + logit[f][n][2 * h + 1];
+        }
+        float* const to = item.logsums + std::int64_t{row} * a.pitch;
+        if (a.piece == 8) {
+          float2 const whole = gather(sum);
+          if (row < item.rows)
+            *reinterpret_cast<float2*>(to + first_column() / 8 + lane % 4 * 2) = {base + __log2f(whole.x),
+                                                                                  base + __log2f(whole.y)};
+        } else {
+#pragma unroll
+          for (int n = 0; n < 8; ++n) {
+            int const at = column + n * 8;
+            float const both = a.piece == 4 ? sum[n] + __shfl_xor_sync(~0u, sum[n], 1) : sum[n];
+            if (row >= item.rows) continue;
+            if (a.piece == 1) {
+              to[at] = base + __log2f(logit[f][n][2 * h]);
+              to[at + 1] = base + __log2f(logit[f][n][2 * h + 1]);
+            } else if (at % a.piece == 0) {
+              to[at / a.piece] = base + __log2f(both);
+            }
+          }
+        }
+      }
+  }
+
+  __device__ __forceinline__ void run() {
+    if (thread < 32) number = draw_antidiagonal(a);
+    draw(0);
+    for (int slot = 0; slot < slots - 1; ++slot) {
+      __syncthreads();
+      copy(slot);
+    }
+    ptx::wait_copy_groups<slots - 2>();
+    __syncthreads();
+    load(0, 0);
+    int slot = 0;
+    for (int at = 0; items[at % ring].rows >= 0; ++at) {
+      clear();
+#pragma unroll 1
+      for (int step = 0; step < steps; ++step) {
+        int const next = slot + 1 == slots ? 0 : slot + 1;
+        // Every warp is done with the slot before this one.
+        copy(slot == 0 ? slots - 1 : slot - 1);
+#pragma unroll
+        for (int k = 0; k < depth / 16; ++k) {
+          if (k + 1 < depth / 16) {
+            load(slot, k + 1);
+          } else {
+            ptx::wait_copy_groups<slots - 2>();
+            __syncthreads();
+            load(next, 0);
+          }
+          multiply(k);
+        }
+        slot = next;
+      }
+      store(items[at % ring]);
+    }
+    ptx::wait_copy_groups<0>();
+  }
+};
+
+template <class T>
+__global__ void __launch_bounds__(logsum_kernel<T>::threads, 1)
+    antidiagonal_logsums(__grid_constant__ antidiagonal_arguments<T> const a) {
+  extern __shared__ __align__(128) unsigned char memory[];
+  logsum_kernel<T> kernel(a, memory);
+  kernel.run();
+}
+
+}  // namespace elastic::detail
