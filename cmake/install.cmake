@@ -11,5 +11,6 @@ install(EXPORT elastic-io NAMESPACE elastic:: DESTINATION ${package})
 install(EXPORT elastic-cuda NAMESPACE elastic:: DESTINATION ${package})
 
 write_basic_package_version_file(elastic-config-version.cmake COMPATIBILITY SameMinorVersion ARCH_INDEPENDENT)
-install(FILES ${CMAKE_CURRENT_LIST_DIR}/elastic-config.cmake ${PROJECT_BINARY_DIR}/elastic-config-version.cmake
+install(FILES ${CMAKE_CURRENT_LIST_DIR}/elastic-config.cmake ${CMAKE_CURRENT_LIST_DIR}/architectures.cmake
+        ${PROJECT_BINARY_DIR}/elastic-config-version.cmake
         DESTINATION ${package})

@@ -19,3 +19,8 @@ add_library(elastic::cuda ALIAS elastic_cuda)
 set_target_properties(elastic_cuda PROPERTIES EXPORT_NAME cuda)
 target_compile_options(elastic_cuda INTERFACE $<$<COMPILE_LANG_AND_ID:CUDA,NVIDIA>:-std=c++20>)
 target_link_libraries(elastic_cuda INTERFACE elastic CUDA::cudart)
+# Host code cannot tell 9.0 from 9.0a, nor ask what a target is compiled for: the target says it.
+target_compile_definitions(elastic_cuda INTERFACE
+  $<$<BOOL:$<FILTER:$<TARGET_PROPERTY:CUDA_ARCHITECTURES>,INCLUDE,^90a>>:ELASTIC_CUDA_SM90A>)
+include(${CMAKE_CURRENT_LIST_DIR}/architectures.cmake)
+elastic_check_architectures()

@@ -1,0 +1,10 @@
+# Hopper's own instructions are compiled for 90a alone.
+function(elastic_check_architectures)
+  set(hopper ${CMAKE_CUDA_ARCHITECTURES})
+  list(FILTER hopper INCLUDE REGEX "^90(-real|-virtual)?$")
+  set(own ${CMAKE_CUDA_ARCHITECTURES})
+  list(FILTER own INCLUDE REGEX "^90a")
+  if(hopper AND NOT own)
+    message(WARNING "elastic: CMAKE_CUDA_ARCHITECTURES names 90 and not 90a, so that Hopper runs the portable kernels")
+  endif()
+endfunction()
