@@ -42,7 +42,7 @@ struct decode_kernel {
     int2 staged[warps][stages];  // first key and limit
     float2 sums[warps][decode_rows];
     decode_share share;
-    int scratch[warps];
+    int2 scratch[warps];
   };
 
   float score[2][4];
@@ -329,13 +329,14 @@ struct decode_kernel {
 
     int const part = static_cast<int>(blockIdx.x);
     find_share<threads>(a.plan, part, tail.share, tail.scratch);
-    int const per_part = a.plan.per_part(tail.share.total);
-    if (std::int64_t{part} * per_part >= tail.share.total) return;
-    int left = minimum(per_part, tail.share.total - part * per_part);
-    for (int number = tail.share.bundle, from = tail.share.from; left > 0; ++number, from = 0) {
-      int const count = a.plan.tiles[number], to = minimum(count, from + left);
-      if (count == 0) continue;
-      left -= to - from;
+    decode_share const share = tail.share;
+    std::int64_t const before = std::int64_t{part} * share.each;
+    int left = static_cast<int>(maximum<std::int64_t>(minimum<std::int64_t>(share.each, share.total - before), 0));
+    for (int number = share.bundle, spent = share.spent; left > 0; ++number, spent = 0) {
+      int const count = a.plan.tiles[number], cost = minimum(share.cost(count) - spent, left);
+      int const from = maximum(spent - share.start, 0), to = maximum(spent + cost - share.start, 0);
+      left -= cost;
+      if (to == from) continue;
       bundle const b(a.shape, a.plan, number);
       load_queries(a, b, memory);
       if (warp() == 0) {
@@ -356,7 +357,7 @@ struct decode_kernel {
         if (lane() == 0) tail.ranges = minimum(ranges, ranges_most);
       }
       if (from == 0 && threadIdx.x == 0) {
-        int const last = to == count ? part : part + ceil_div(count - to, per_part);
+        int const last = part + ceil_div(count - to, share.each);
         a.plan.parts[number] = {part, last};
       }
       __syncthreads();

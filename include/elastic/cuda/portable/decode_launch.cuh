@@ -68,7 +68,7 @@ void decode_launch(M const& mode, problem const& p, heads_view<T const> const& q
     require(a.plan.columns % decode_step == 0, "cache pages", run, "a multiple of " + std::to_string(decode_step) + " keys");
   }
   a.plan.parts_most = minimum(processors * maximum(residents, 1), decode_parts);
-  std::int64_t const tiles = std::int64_t{a.plan.bundles} * ceil_div(p.k_len, a.plan.columns);
+  std::int64_t const tiles = std::int64_t{a.plan.bundles} * (ceil_div(p.k_len, a.plan.columns) + decode_start);
   require(tiles < (std::int64_t{1} << 31), "cache.table", tiles, "fewer than 2^31 key tiles in all heads");
 
   auto const blocks = [](int n) { return static_cast<unsigned>(n); };

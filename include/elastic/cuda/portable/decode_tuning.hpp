@@ -19,6 +19,9 @@ inline constexpr int decode_columns = 64;
 /// More new tokens than this are a prefill.
 inline constexpr int decode_queries = 16;
 
+/// What beginning a bundle costs, in tiles: the time in which its own first keys arrive. Less where parts are short.
+inline constexpr int decode_start = 4;
+
 /// CTAs that share the work, at most; bounds the scratch memory.
 inline constexpr int decode_parts = 512;
 

@@ -32,11 +32,6 @@ struct decode_plan {
 
   /// What part `part` leaves of bundle `bundle` lies in a slot of its own: a new one begins with either.
   ELASTIC_HOST_DEVICE std::int64_t slot(int part, int bundle) const { return std::int64_t{part} + bundle; }
-
-  /// Tiles of each part.
-  ELASTIC_HOST_DEVICE int per_part(int total) const {
-    return maximum(ceil_div(total, parts_most), ceil_div(2 * 4 * decode_step, columns));
-  }
 };
 
 template <class M, class T, class Source>
@@ -150,40 +145,50 @@ __global__ void __launch_bounds__(counting_threads) count_decode(__grid_constant
   if (lane == 0) a.plan.tiles[number] = count;
 }
 
-/// Where a CTA's part of all tiles lies.
+/// How all tiles are shared out, and where one part begins. Tiles cost 1, and beginning a bundle `start`: a part
+/// with many short ones gets fewer tiles.
 struct decode_share {
-  int total;   // tiles of all bundles
-  int bundle;  // that holds the first tile
-  int from;    // its tiles before that one
+  int start;
+  int each;   // cost of a part
+  int total;  // of all bundles
+  int bundle;  // in which the part begins
+  int spent;   // of that bundle's cost, by parts before
+  ELASTIC_HOST_DEVICE int cost(int tiles) const { return tiles > 0 ? tiles + start : 0; }
 };
 
-/// Finds part `part`, for the whole CTA; `scratch` holds a number for each warp.
+/// Finds part `part`, for the whole CTA; `scratch` holds two numbers for each warp.
 template <int Threads>
-__device__ __forceinline__ void find_share(decode_plan const& plan, int part, decode_share& share, int* scratch) {
+__device__ __forceinline__ void find_share(decode_plan const& plan, int part, decode_share& shared, int2* scratch) {
   int const thread = static_cast<int>(threadIdx.x), lane = thread % 32;
   int const each = ceil_div(plan.bundles, Threads);
   int const first = minimum(thread * each, plan.bundles), last = minimum(first + each, plan.bundles);
-  int own = 0;
-  for (int n = first; n < last; ++n) own += plan.tiles[n];
-  int until = own;  // tiles up to this thread's last bundle
+  int2 own{0, 0};  // tiles, bundles that have any
+  for (int n = first; n < last; ++n) own.x += plan.tiles[n], own.y += plan.tiles[n] > 0;
+  int2 until = own;  // up to this thread's last bundle
   for (int step = 1; step < 32; step *= 2) {
-    int const below = __shfl_up_sync(~0u, until, step);
-    if (lane >= step) until += below;
+    int2 const below{__shfl_up_sync(~0u, until.x, step), __shfl_up_sync(~0u, until.y, step)};
+    if (lane >= step) until.x += below.x, until.y += below.y;
   }
   if (lane == 31) scratch[thread / 32] = until;
   __syncthreads();
-  int total = 0;
+  int2 all{0, 0};
   for (int warp = 0; warp < Threads / 32; ++warp) {
-    if (warp < thread / 32) until += scratch[warp];
-    total += scratch[warp];
+    int2 const sum = scratch[warp];
+    if (warp < thread / 32) until.x += sum.x, until.y += sum.y;
+    all.x += sum.x, all.y += sum.y;
   }
-  if (thread == 0) share.total = total;
-  std::int64_t const begin = std::int64_t{part} * plan.per_part(total);
-  if (begin >= until - own && begin < until) {
-    int left = static_cast<int>(begin) - (until - own), n = first;
-    while (left >= plan.tiles[n]) left -= plan.tiles[n++];
-    share.bundle = n;
-    share.from = left;
+  decode_share share;
+  share.start = minimum(decode_start, all.x / plan.parts_most / 8);
+  share.total = all.x + share.start * all.y;
+  share.each = maximum(ceil_div(share.total, plan.parts_most), ceil_div(2 * 4 * decode_step, plan.columns));
+  std::int64_t const begin = std::int64_t{part} * share.each;
+  int const end = until.x + share.start * until.y, before = end - own.x - share.start * own.y;
+  if (begin >= share.total ? thread == 0 : begin >= before && begin < end) {
+    share.bundle = first;
+    share.spent = static_cast<int>(minimum<std::int64_t>(begin, share.total)) - before;
+    while (begin < share.total && share.spent >= share.cost(plan.tiles[share.bundle]))
+      share.spent -= share.cost(plan.tiles[share.bundle++]);
+    shared = share;
   }
   __syncthreads();
 }
