@@ -328,6 +328,8 @@ struct decode_kernel {
     float const factor = scale_first ? decode_log2_e : a.shape.softmax_scale * decode_log2_e;
 
     int const part = static_cast<int>(blockIdx.x);
+    ptx::let_dependents_start();
+    ptx::wait_for_prerequisites();
     find_share<threads>(a.plan, part, tail.share, tail.scratch);
     decode_share const share = tail.share;
     std::int64_t const before = std::int64_t{part} * share.each;

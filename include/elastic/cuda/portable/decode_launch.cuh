@@ -2,6 +2,8 @@
 // not fit shared memory go through the forward kernel.
 #pragma once
 
+#include <type_traits>
+
 #include <elastic/core/workspace.hpp>
 #include <elastic/cuda/call.cuh>
 #include <elastic/cuda/portable/decode.cuh>
@@ -36,6 +38,23 @@ inline std::size_t decode_scratch_bytes(problem const& p) {
   workspace_cursor cursor;
   if (p.q_len <= decode_queries) bind_decode(p, cursor);
   return cursor.used();
+}
+
+/// Launches a kernel that may start before the one before it has ended, where it was compiled to wait for it.
+template <class... Parameters>
+void launch_dependent(void (*kernel)(Parameters...), dim3 grid, int threads, int bytes, cudaStream_t stream, bool waits,
+                      char const* name, std::type_identity_t<Parameters> const&... given) {
+  cudaLaunchAttribute attribute{};
+  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attribute.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = grid;
+  config.blockDim = dim3(static_cast<unsigned>(threads));
+  config.dynamicSmemBytes = static_cast<std::size_t>(bytes);
+  config.stream = stream;
+  config.attrs = &attribute;
+  config.numAttrs = waits ? 1 : 0;
+  cuda_call(cudaLaunchKernelEx(&config, kernel, given...), name);
 }
 
 /// Launches on the problem's stream. `scratch` is aligned and large enough.
@@ -74,15 +93,11 @@ void decode_launch(M const& mode, problem const& p, heads_view<T const> const& q
   auto const blocks = [](int n) { return static_cast<unsigned>(n); };
   count_decode<<<blocks(ceil_div(a.plan.bundles, counting_threads / 32)), counting_threads, 0, stream>>>(a);
   cuda_call(cudaGetLastError(), "count_decode");
+  bool const waits = attributes.ptxVersion >= 90;
   int const parts = static_cast<int>(minimum<std::int64_t>(a.plan.parts_most, tiles));
-  if (parts > 0) {
-    portable_decode<kernel>
-        <<<blocks(parts), blocks(tiling.threads()), static_cast<std::size_t>(bytes), stream>>>(a);
-    cuda_call(cudaGetLastError(), "portable_decode");
-  }
-  combine_decode<HeadDim, T>
-      <<<dim3(blocks(a.plan.bundles), blocks(a.plan.slot_rows)), combining_threads, 0, stream>>>(a);
-  cuda_call(cudaGetLastError(), "combine_decode");
+  if (parts > 0) launch_dependent(entry, blocks(parts), tiling.threads(), bytes, stream, waits, "portable_decode", a);
+  launch_dependent(combine_decode<HeadDim, T, arguments>, dim3(blocks(a.plan.bundles), blocks(a.plan.slot_rows)),
+                   combining_threads, 0, stream, waits, "combine_decode", a);
 }
 
 }  // namespace elastic::detail

@@ -59,6 +59,7 @@ __global__ void __launch_bounds__(combining_threads) combine_decode(__grid_const
   int const thread = static_cast<int>(threadIdx.x), lane = thread % 32, warp = thread / 32;
   bundle const b(a.shape, plan, number);
   if (row >= b.rows) return;
+  ptx::wait_for_prerequisites();
   part_range const parts = plan.tiles[number] > 0 ? plan.parts[number] : part_range{0, -1};
   if (parts.first == parts.last) return;
 

@@ -9,6 +9,7 @@
 
 #include <elastic/cuda/portable/decode_tuning.hpp>
 #include <elastic/cuda/portable/work.cuh>
+#include <elastic/cuda/ptx/dependent_launch.cuh>
 
 namespace elastic::detail {
 
@@ -136,6 +137,7 @@ inline constexpr int counting_threads = 128;
 /// A warp for each bundle.
 template <class Arguments>
 __global__ void __launch_bounds__(counting_threads) count_decode(__grid_constant__ Arguments const a) {
+  ptx::let_dependents_start();
   int const number = static_cast<int>(blockIdx.x) * (counting_threads / 32) + static_cast<int>(threadIdx.x) / 32;
   if (number >= a.plan.bundles) return;
   int const lane = static_cast<int>(threadIdx.x) % 32;
