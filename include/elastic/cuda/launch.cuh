@@ -9,6 +9,7 @@
 #include <elastic/cuda/architecture.hpp>
 #include <elastic/cuda/portable/decode_launch.cuh>
 #include <elastic/cuda/portable/launch.cuh>
+#include <elastic/cuda/sm90/launch.cuh>
 
 namespace elastic::detail {
 
@@ -81,9 +82,12 @@ void cuda_forward(M const& mode, problem const& p, heads_view<T const> const& q,
                   workspace scratch) {
   cuda_device const device = check_launch<HeadDims...>(p, q, source, out, scratch, portable_scratch_bytes(p));
   if (p.batch == 0 || p.q_begin >= p.q_end) return;
-  ((p.head_dim == HeadDims &&
-    (portable_launch<HeadDims>(mode, p, q, source, out, lse, assignment, scratch, device.number), true)) ||
-   ...);
+  auto const launch = [&]<int HeadDim>(std::integral_constant<int, HeadDim>) {
+    if constexpr (sm90_is_built)
+      if (sm90_launch<HeadDim>(mode, p, q, source, out, lse, assignment, scratch, device.number, device.capability)) return;
+    portable_launch<HeadDim>(mode, p, q, source, out, lse, assignment, scratch, device.number);
+  };
+  ((p.head_dim == HeadDims && (launch(std::integral_constant<int, HeadDims>{}), true)) || ...);
 }
 
 /// Bytes for any decode of these shapes, whichever kernel serves it.

@@ -142,6 +142,12 @@ struct work_item {
   tiles_t<M> tiles;
 };
 
+/// Tells an item where its sequence's keys start.
+template <class Arguments, class M, class T>
+__device__ __forceinline__ void place_keys(Arguments const& a, work_item<M, T>& item, int k_start) {
+  item.keys = cursor_of(a.source, a.shape, item.w, k_start);
+}
+
 /// A key tile as the loop needs it.
 template <class T>
 struct tile_card {
@@ -198,7 +204,7 @@ __device__ __forceinline__ void next_item(Arguments const& a, unsigned number, i
     int const q_tile = a.first_tile + at;
     item.first = q_tile * shape.rows;
     item.rows = minimum(shape.rows, item.w.q_len - item.first);
-    item.keys = cursor_of(a.source, a.shape, item.w, k_start);
+    place_keys(a, item, k_start);
     auto const tiles = tiles_of(a.mode, item.w, q_tile, shape);
     item.tiles = tiles;
     item.count = item.w.k_len > 0 ? tiles.count : 0;

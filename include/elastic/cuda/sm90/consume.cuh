@@ -1,0 +1,179 @@
+// A consumer warpgroup: 64 query rows of every item. It sees one endless stream of key stages. In each turn
+//   S(next) = Q·Kᵀ and O += P·V run together, S first; while P·V still runs, P(next) comes from S(next).
+// P has two buffers, and two turns make one loop, so that stages are known at compile time. An item's end is noticed
+// when its successor's first keys arrive; that item's first product then runs beside the last one of this.
+#pragma once
+
+#include <elastic/cuda/ptx/wgmma.cuh>
+#include <elastic/cuda/sm90/epilogue.cuh>
+
+namespace elastic::detail {
+
+template <class Kernel, class Arguments, class Shared>
+struct sm90_consumer {
+  using T = typename Kernel::element_type;
+  using layout = typename Kernel::layout;
+  using mode_type = std::remove_cvref_t<decltype(Arguments::mode)>;
+  static constexpr int head_dim = Kernel::head_dim;
+  static constexpr int columns = Kernel::columns;
+  using probabilities = std::uint32_t[columns / 4];
+
+  Arguments const& a;
+  Shared& shared;
+  layout const& tiles;
+  int const me;      // which warpgroup of consumers
+  int const thread;  // in it
+  fragment_place const at;
+  float const factor;  // c = softmax_scale · log₂e; a hook scales by itself
+  std::uint32_t const query_tiles, key_tiles, value_tiles;  // descriptors of slot 0 and stage 0
+
+  float scores[columns / 2];
+  float output[head_dim / 2];
+  softmax_rows rows;
+  ring_place slot{1, 1};  // of the current item
+  int phase = 0;
+  bool storing = false;       // the slot before is still being read by its store
+  bool holds_values = false;  // of the turn before
+
+  __device__ __forceinline__ sm90_consumer(Arguments const& arguments, Shared& s, layout const& l, int warpgroup, int t)
+      : a(arguments),
+        shared(s),
+        tiles(l),
+        me(warpgroup),
+        thread(t),
+        at(warpgroup, t),
+        factor(scoring_mode<mode_type> ? log2_e : a.shape.softmax_scale * log2_e),
+        query_tiles(descriptor_low(ptx::shared_address(l.queries(0, warpgroup)), 16)),
+        key_tiles(descriptor_low(ptx::shared_address(l.keys(0)), 16)),
+        value_tiles(descriptor_low(ptx::shared_address(l.values(0)), panel_bytes(columns))) {}
+
+  /// Hands a stage back, once for each warp.
+  __device__ __forceinline__ void release(ptx::mbarrier& done) const {
+    if (thread % 32 == 0) ptx::arrive(done);
+  }
+
+  /// S = Q·Kᵀ, begun.
+  __device__ __forceinline__ void multiply_keys(int stage) {
+    std::uint32_t const q = query_tiles + static_cast<std::uint32_t>(slot.at * (layout::slot_bytes >> 4));
+    std::uint32_t const k = key_tiles + static_cast<std::uint32_t>(stage * (layout::stage_bytes >> 4));
+    ptx::fence_wgmma();
+#pragma unroll
+    for (int i = 0; i < head_dim / 16; ++i)
+      ptx::wgmma_shared<T, columns>(scores, q + column_step(i, sm90_consumer_rows), k + column_step(i, columns), i > 0);
+    ptx::end_wgmma_group();
+  }
+
+  /// O += P·V, begun.
+  __device__ __forceinline__ void multiply_values(probabilities& p, int stage) {
+    std::uint32_t const v = value_tiles + static_cast<std::uint32_t>(stage * (layout::stage_bytes >> 4));
+    ptx::fence_wgmma();
+#pragma unroll
+    for (int i = 0; i < columns / 16; ++i) {
+#pragma unroll
+      for (int c = 0; c + 128 <= head_dim; c += 128)
+        ptx::wgmma_registers<T, 128>(output + c / 2, p + 4 * i, v + row_step(i) + column_step(c / 16, columns));
+      if constexpr (head_dim % 128 == 64)
+        ptx::wgmma_registers<T, 64>(output + (head_dim - 64) / 2, p + 4 * i,
+                                    v + row_step(i) + column_step((head_dim - 64) / 16, columns));
+    }
+    ptx::end_wgmma_group();
+  }
+
+  /// Waits for a stage's keys; returns its flags, the same in all threads.
+  __device__ __forceinline__ int await_keys(int stage, int parity) {
+    ptx::wait(shared.keys_ready[stage], parity);
+    return __shfl_sync(~0u, shared.cards[parity ^ 1][stage].flags, 0);
+  }
+
+  __device__ __forceinline__ void await_queries() {
+    slot.advance();
+    ptx::wait(shared.queries_ready[slot.at], slot.parity);
+  }
+
+  __device__ __forceinline__ void start_item() {
+#pragma unroll
+    for (int i = 0; i < head_dim / 2; ++i) output[i] = 0;
+    int const exist = shared.items[slot.at].rows;
+    rows.start(at.row(0) < exist, at.row(1) < exist);
+  }
+
+  __device__ __forceinline__ void end_item(int slot_of_item) {
+    auto const& item = shared.items[slot_of_item];
+    float2 const weight = finish_rows(a, item, at, rows, factor);
+    store_output<head_dim, T>(a, item, me, thread, weight, output, tiles.queries(slot_of_item, me));
+  }
+
+  __device__ __forceinline__ void hook(int stage, int parity) {
+    if constexpr (scoring_mode<mode_type>)
+      apply_hook(a.mode, shared.items[slot.at], shared.cards[parity ^ 1][stage], at, a.shape.softmax_scale, scores);
+  }
+  __device__ __forceinline__ void mask(int stage, int parity, int flags) {
+    apply_mask(a.mode, shared.items[slot.at], shared.cards[parity ^ 1][stage], flags, at, scores);
+  }
+
+  /// Keys in `Stage`, values in the other one. False: that was the last.
+  template <int Stage>
+  __device__ __forceinline__ bool turn(probabilities& now, probabilities& next) {
+    int const parity = Stage == 1 ? phase : phase ^ 1;
+    if (storing && thread == 0) {
+      ptx::wait_stores_read();
+      ptx::arrive(shared.item_done[slot.at ^ 1]);
+    }
+    storing = false;
+    int const flags = await_keys(Stage, parity);
+    ptx::wait_wgmma<0>();
+    ptx::pin(output);
+    if (holds_values) release(shared.values_done[Stage]);
+    if (rows.corrects) rows.correct(output);
+
+    bool const stop = flags & stage_last;
+    if ((flags & stage_first) && !stop) await_queries();
+    multiply_keys(Stage);  // after the last stage too, with nobody using the result: ptxas serialises a conditional wgmma
+    ptx::wait(shared.values_ready[1 - Stage], phase);
+    multiply_values(now, 1 - Stage);
+    holds_values = true;
+    ptx::wait_wgmma<1>();
+    ptx::pin(scores);
+    release(shared.keys_done[Stage]);
+    if constexpr (scoring_mode<mode_type>)
+      if (!stop) hook(Stage, parity);
+    if (flags & (stage_masked | stage_first)) {
+      if (flags & stage_masked) mask(Stage, parity, flags);
+      if (flags & stage_first) {
+        ptx::wait_wgmma<0>();
+        ptx::pin(output);
+        release(shared.values_done[1 - Stage]);
+        holds_values = false;
+        end_item(stop ? slot.at : slot.at ^ 1);
+        if (stop) return false;
+        storing = true;
+        start_item();
+      }
+    }
+    rows.take<T>(scores, next, factor);
+    return true;
+  }
+
+  __device__ __forceinline__ void run() {
+    int const flags = await_keys(0, 0);
+    if (flags & stage_last) return;
+    probabilities even, odd;
+    await_queries();
+    multiply_keys(0);
+    start_item();
+    ptx::wait_wgmma<0>();
+    ptx::pin(scores);
+    release(shared.keys_done[0]);
+    hook(0, 0);
+    if (flags & stage_masked) mask(0, 0, flags);
+    rows.take<T>(scores, even, factor);
+#pragma unroll 1
+    for (;; phase ^= 1) {
+      if (!turn<1>(even, odd)) break;
+      if (!turn<0>(odd, even)) break;
+    }
+    if (thread == 0) ptx::wait_stores();
+  }
+};
+
+}  // namespace elastic::detail

@@ -1,0 +1,96 @@
+// Host side of the Hopper kernel: which problems it serves, tensor maps, launches. It shares plan and scratch
+// memory with the portable kernel, which serves the rest: float, head dims 32, 96 and 256, scales that are not
+// positive, caches, lists whose blocks are no multiples of 64, strides that TMA does not know.
+#pragma once
+
+#include <type_traits>
+
+#include <elastic/cuda/call.cuh>
+#include <elastic/cuda/portable/launch.cuh>
+#include <elastic/cuda/sm90/forward.cuh>
+#include <elastic/cuda/sm90/tensor_map.cuh>
+
+namespace elastic::detail {
+
+/// ELASTIC_CUDA_SM90A: the target is compiled for 90a. Not yet run on a GPU, the kernel is off without the other name.
+#if defined(ELASTIC_CUDA_SM90A) && defined(ELASTIC_CUDA_SM90_TRIAL)
+inline constexpr bool sm90_is_built = true;
+#else
+inline constexpr bool sm90_is_built = false;
+#endif
+
+/// Is the code that would run here compiled for sm_90a?
+template <class Entry>
+bool compiled_for_sm90a(Entry const& entry) {
+  cudaFuncAttributes attributes;
+  cuda_call(cudaFuncGetAttributes(&attributes, entry), "cudaFuncGetAttributes");
+  return attributes.sharedSizeBytes > 0;
+}
+
+/// Tiles for the mode's lists; no columns where they ask for smaller ones than this kernel has.
+template <int HeadDim, class M>
+tile_shape sm90_tile_for(M const& mode) {
+  tile_shape tile = sm90_tiling_for(HeadDim).shape;
+  if constexpr (lists_bind_tile<M>) {
+    tile_shape const largest = largest_tile_of(mode);
+    tile = {gcd(largest.rows, tile.rows), gcd(largest.columns, tile.columns)};
+  }
+  return tile.rows < sm90_consumer_rows || tile.columns < sm90_part_columns ? tile_shape{0, 0} : tile;
+}
+
+/// Could the kernel serve this problem, were it compiled for sm_90a? By what the host sees alone.
+template <int HeadDim, class M, class Source, class T>
+bool sm90_serves(M const& mode, problem const& p, heads_view<T const> const& q, Source const& source,
+                 heads_view<T> const& out) {
+  if constexpr (sm90_tiling_for(HeadDim).serves() && sizeof(T) == 2 && std::is_same_v<Source, plain_keys<T>>)
+    return (scoring_mode<M> || p.softmax_scale >= 1e-20f) && sm90_tile_for<HeadDim>(mode).columns > 0 &&
+           tensor_map_describes(q) && tensor_map_describes(source.k) && tensor_map_describes(source.v) &&
+           tensor_map_describes(out);
+  else
+    return false;
+}
+
+/// Launches on the problem's stream where this kernel serves the problem; false: nothing was done.
+template <int HeadDim, class M, class Source, class T>
+bool sm90_launch(M const& mode, problem const& p, heads_view<T const> const& q, Source const& source,
+                 heads_view<T> const& out, lse_view const& lse, const_assignment_view const& assignment,
+                 workspace scratch, int device, int capability) {
+  if (capability != 90 || !sm90_serves<HeadDim>(mode, p, q, source, out)) return false;
+  if constexpr (sm90_tiling_for(HeadDim).serves() && sizeof(T) == 2 && std::is_same_v<Source, plain_keys<T>>) {
+    using kernel = sm90_kernel<M, T, HeadDim>;
+    using arguments = sm90_arguments<M, T>;
+    auto const entry = sm90_forward<kernel, arguments>;
+    if (!compiled_for_sm90a(entry) || tensor_map_encoder() == nullptr) return false;
+    cudaStream_t const stream = static_cast<cudaStream_t>(p.stream);
+    int const bytes = sm90_tile_bytes(kernel::tiling, HeadDim) + 1024;
+    cuda_call(cudaFuncSetAttribute(entry, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes), "cudaFuncSetAttribute");
+    int processors = 0, l2_bytes = 0;
+    cuda_call(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device), "cudaDeviceGetAttribute");
+    cuda_call(cudaDeviceGetAttribute(&l2_bytes, cudaDevAttrL2CacheSize, device), "cudaDeviceGetAttribute");
+
+    tile_shape const tile = sm90_tile_for<HeadDim>(mode);
+    arguments a{{mode, p, q, source, out, lse, assignment, {}, tile, p.q_begin / tile.rows},
+                make_tensor_map(q, sm90_consumer_rows),
+                make_tensor_map(source.k, tile.columns),
+                make_tensor_map(source.v, tile.columns),
+                make_tensor_map(out, sm90_consumer_rows)};
+    workspace_cursor cursor(scratch.data());
+    a.plan.heads = p.batch * p.query_heads;
+    a.plan.section_heads = section_heads_for(p, sizeof(T), l2_bytes);
+    a.plan.next = cursor.take<unsigned>(1);
+    a.plan.first = cursor.take<unsigned>(a.plan.heads + 1);
+    a.plan.order = cursor.take<int>(a.plan.heads);
+
+    std::int64_t const items = std::int64_t{a.plan.heads} * (ceil_div(p.q_end, tile.rows) - a.first_tile);
+    require(items < (std::int64_t{1} << 31), "q", items, "fewer than 2^31 query tiles in all heads");
+    int const grid = static_cast<int>(minimum<std::int64_t>(items, processors));
+    if (grid <= 0) return true;
+    plan_work<kernel><<<1, planned_at_once, 0, stream>>>(a);
+    cuda_call(cudaGetLastError(), "plan_work");
+    sm90_forward<kernel><<<static_cast<unsigned>(grid), sm90_threads, static_cast<std::size_t>(bytes), stream>>>(a);
+    cuda_call(cudaGetLastError(), "sm90_forward");
+  }
+  return true;
+}
+
+}  // namespace elastic::detail
