@@ -13,6 +13,10 @@ TEST_CASE("the portable kernel serves compute capability 8.0 and newer") {
   CHECK(cuda_kernel_for(75, 128, 2) == cuda_kernel::none);
   for (int capability : {80, 86, 89, 90, 100, 120}) CHECK(cuda_kernel_for(capability, 128, 2) != cuda_kernel::none);
   CHECK(std::string(name_of(cuda_kernel::portable)) == "portable");
+  CHECK(cuda_decode_kernel_for(75, 128, 2, true) == cuda_kernel::none);
+  CHECK(cuda_decode_kernel_for(90, 128, 2, true) == cuda_kernel::portable_decode);
+  CHECK(cuda_decode_kernel_for(90, 128, 4, false) != cuda_kernel::portable_decode);
+  CHECK(std::string(name_of(cuda_kernel::portable_decode)) == "portable decode");
 }
 
 TEST_CASE("tiles of every architecture, head dim and type fit into shared memory and registers") {

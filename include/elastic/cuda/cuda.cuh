@@ -46,6 +46,13 @@ struct cuda_for {
   cuda_kernel kernel(problem const& p) const {
     return cuda_kernel_for(detail::current_device().capability, p.head_dim, sizeof(T));
   }
+
+  /// The same for decode, with the mode that decode uses: decode_mode(attend.mode()).
+  template <element T, class M>
+  cuda_kernel decode_kernel(M const&, problem const& p) const {
+    bool const serves = detail::decode_serves<M, T>() && p.q_len <= decode_queries;
+    return cuda_decode_kernel_for(detail::current_device().capability, p.head_dim, sizeof(T), serves);
+  }
 };
 
 using cuda = cuda_for<32, 64, 96, 128, 192, 256>;

@@ -72,6 +72,7 @@ struct decode_kernel {
 
   /// 16 rows by one warp; rows from `limit` on become zeros and are not read.
   __device__ __forceinline__ static void copy(std::uint32_t to, T const* from, std::int64_t stride, int limit) {
+    asm volatile("" : "+l"(stride), "+r"(to));  // else what follows from them is kept in registers across the loop
 #pragma unroll
     for (int i = 0; i < decode_step * chunks / 32; ++i) {
       int const at = i * 32 + lane(), row = at / chunks, chunk = at % chunks;

@@ -14,13 +14,13 @@ inline constexpr int decode_rows = 16;
 inline constexpr int decode_step = 16;
 
 /// Keys of a tile: what a mode is asked about, and the unit in which work is shared out.
-inline constexpr int decode_columns = 64;
+inline constexpr int decode_columns = 32;
 
 /// More new tokens than this are a prefill.
 inline constexpr int decode_queries = 16;
 
 /// What beginning a bundle costs, in tiles: the time in which its own first keys arrive. Less where parts are short.
-inline constexpr int decode_start = 4;
+inline constexpr int decode_start = 8;
 
 /// CTAs that share the work, at most; bounds the scratch memory.
 inline constexpr int decode_parts = 512;
