@@ -114,6 +114,8 @@ class attention {
                 "elastic: Mode must satisfy attention_mode (keeps, has_partial, trivially copyable) or selector");
   static_assert(router<Router>, "elastic: Router must satisfy the concept router");
   static_assert(backend<Backend>, "elastic: Backend must satisfy the concept backend");
+  static_assert(Backend::on_host || !host_only<Mode>,
+                "elastic: Mode selects per token (top_k): the reference and cpu backends serve it, cuda does not");
 
   attention() = default;
   explicit attention(Mode the_mode, Router the_router = {}, Backend the_backend = {})

@@ -41,7 +41,7 @@ struct random_keys {
 
   random_keys(dice& r, int head_dim, int kv_heads, int group, int sequences, int longest) {
     auto const length = [&] { return r.one_in(3) ? r.pick({0, 1, 99, 100, 150, 199, 200, 201}) : r.between(0, longest); };
-    bool const packed = r.one_in(2);
+    bool const packed = sequences > 0 && r.one_in(2);
     std::int64_t rows = length();
     if (packed) {
       starts = {0};
@@ -161,8 +161,9 @@ std::string refused(F&& f) {
 
 TEST_CASE_TEMPLATE("the MLP router on random keys and weights", T, float, half, bfloat16) {
   if (device_missing("the MLP router on random keys and weights")) return;
-  compare_many<T>(60, 400, 3);
-  compare_many<T>(6, 20000, 4);
+  int const many = static_cast<int>(maximum<std::int64_t>(environment("ELASTIC_RANDOM_PROBLEMS", 20000) / 300, 2));
+  compare_many<T>(many, 400, 3);
+  compare_many<T>(many / 10, 20000, 4);
 }
 
 TEST_CASE("a captured MLP router decides anew for new keys; 1000 launches give the same bits") {
@@ -194,6 +195,7 @@ TEST_CASE("a captured MLP router decides anew for new keys; 1000 launches give t
     std::vector<half> values(keys.size());
     for (half& value : values) value = half(3 * r.normal());
     keys.write(values);
+    cuda_call(cudaDeviceSynchronize(), "cudaDeviceSynchronize");  // the copy may still be on its way
     cuda_call(cudaGraphLaunch(replay, stream), "cudaGraphLaunch");
     cuda_call(cudaStreamSynchronize(stream), "cudaStreamSynchronize");
     std::vector<std::int32_t> expected(routed.size());

@@ -64,6 +64,7 @@ inline mlp_weights upload(mlp_weights const& weights) {
   copy.values = std::shared_ptr<float const>(static_cast<float const*>(memory),
                                              [](float const* values) { cudaFree(const_cast<float*>(values)); });
   detail::cuda_call(cudaMemcpy(memory, host.data(), host.size() * sizeof(float), cudaMemcpyHostToDevice), "cudaMemcpy");
+  detail::cuda_call(cudaDeviceSynchronize(), "cudaDeviceSynchronize");  // a copy may return before it has arrived
   return weights.with(std::move(copy));
 }
 

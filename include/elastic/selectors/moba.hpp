@@ -75,24 +75,30 @@ struct moba {
 
     ELASTIC_HOST_DEVICE void clear_row(where const& w, int q) const { blocks.clear(selected().row(w, q)); }
 
-    /// The list of a query tile, from the bits of its rows. Rows that causality keeps from a block have
-    /// no say in whether it is partial.
+    /// Key blocks that causality leaves to a query tile whose last row is `last`.
+    ELASTIC_HOST_DEVICE int visible(where const& w, int last) const {
+      return w.position(last) < 0 ? 0 : w.position(last) / lists.block_columns + 1;
+    }
+
+    /// Adds query row q to what the rows of its tile see of blocks 32·word + 0 … 31: the blocks that `some` of
+    /// them see and that `every` one sees. Rows that causality keeps from a block have no say in the latter.
+    ELASTIC_HOST_DEVICE void add_row(where const& w, int q, int word, std::uint32_t& some, std::uint32_t& every) const {
+      if (w.position(q) < 0) return;
+      std::uint32_t const seen = blocks.row(selected().row(w, q))[word];
+      int const own = w.position(q) / lists.block_columns - 32 * word;
+      some |= seen;
+      every &= seen | (own < 0 ? ~0u : own >= 31 ? 0u : ~0u << (own + 1));
+    }
+
+    /// The list of a query tile, from the bits of its rows.
     ELASTIC_HOST_DEVICE void write_list(where const& w, int q_tile) const {
       std::int64_t const list = lists.row(w.batch, w.query_head, q_tile);
       std::int32_t* const entries = lists.entries_of(list);
       tile_rows const tile(w, q_tile, {lists.block_rows, lists.block_columns});
-      std::int64_t const bits = selected().row(w, tile.first);
       int count = 0;
-      int const visible = w.position(tile.last) < 0 ? 0 : w.position(tile.last) / lists.block_columns + 1;
-      for (int word = bit_rows::words_for(visible) - 1; word >= 0; --word) {
+      for (int word = bit_rows::words_for(visible(w, tile.last)) - 1; word >= 0; --word) {
         std::uint32_t some = 0, every = ~0u;
-        for (int q = tile.first; q <= tile.last; ++q) {
-          if (w.position(q) < 0) continue;
-          std::uint32_t const seen = blocks.row(bits + q - tile.first)[word];
-          int const own = w.position(q) / lists.block_columns - 32 * word;
-          some |= seen;
-          every &= seen | (own < 0 ? ~0u : own >= 31 ? 0u : ~0u << (own + 1));
-        }
+        for (int q = tile.first; q <= tile.last; ++q) add_row(w, q, word, some, every);
         for (int bit = 31; bit >= 0; --bit)
           if ((some >> bit & 1u) != 0)
             entries[count++] = (every >> bit & 1u) != 0 ? 32 * word + bit : ~(32 * word + bit);

@@ -63,4 +63,30 @@ using selected_t = decltype(selected_mode(
 template <class Mode>
 inline constexpr bool selects = !std::is_same_v<selected_t<Mode>, Mode>;
 
+namespace detail {
+
+template <class M>
+consteval bool holds_host_only();
+
+template <class... Ms>
+consteval bool any_host_only(mode_pack<Ms...> const*) {
+  return (holds_host_only<Ms>() || ...);
+}
+
+template <class M>
+consteval bool holds_host_only() {
+  if constexpr (requires { M::host_only; })
+    return M::host_only;
+  else if constexpr (composite_mode<M>)
+    return any_host_only(static_cast<decltype(M::parts) const*>(nullptr));
+  else
+    return false;
+}
+
+}  // namespace detail
+
+/// Does a composition hold a selector that says `host_only`: one that no device serves?
+template <class Mode>
+inline constexpr bool host_only = detail::holds_host_only<Mode>();
+
 }  // namespace elastic

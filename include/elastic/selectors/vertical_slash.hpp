@@ -91,28 +91,44 @@ struct vertical_slash {
       if (above < ceil_div(w.k_len, slash_block)) differences.set(head, above);
     }
 
-    /// The list of a query tile, from the head's bits: each block of queries and keys inside a tile is
+    /// Does a slash that was taken pass through blocks so far apart? The bit that take_offset sets, from the offsets.
+    ELASTIC_HOST_DEVICE bool on_slash(where const& w, int difference) const {
+      return offsets.any(selected().row(w), maximum((difference - 1) * slash_block + 1, 0),
+                         minimum((difference + 1) * slash_block, w.k_len));
+    }
+
+    /// What a query tile sees of a key tile: anything, and all that causality leaves its rows?
+    struct sight {
+      bool some = false;
+      bool every = true;
+    };
+
+    /// Of a tile whose rows lie at the positions [first, end). Each block of queries and keys inside a tile is
     /// either on a slash, or seen through its columns.
+    ELASTIC_HOST_DEVICE sight sight_of(std::int64_t head, int first, int end, int tile) const {
+      sight seen;
+      int const keys_end = minimum((tile + 1) * list_columns, end);
+      for (int a = first; a < end; a = (a / slash_block + 1) * slash_block) {
+        int const seen_end = minimum(keys_end, minimum((a / slash_block + 1) * slash_block, end));
+        for (int j = tile * list_columns; j < seen_end; j = (j / slash_block + 1) * slash_block) {
+          int const block_end = minimum(seen_end, (j / slash_block + 1) * slash_block);
+          bool const slash = differences.test(head, a / slash_block - j / slash_block);
+          seen.some = seen.some || slash || columns.any(head, j, block_end);
+          seen.every = seen.every && (slash || columns.all(head, j, block_end));
+        }
+      }
+      return seen;
+    }
+
+    /// The list of a query tile, from the head's bits.
     ELASTIC_HOST_DEVICE void write_list(where const& w, int q_tile) const {
       std::int64_t const list = lists.row(w.batch, w.query_head, q_tile), head = selected().row(w);
       std::int32_t* const entries = lists.entries_of(list);
       tile_rows const rows(w, q_tile, {lists.block_rows, list_columns});
       int const first = maximum(w.position(rows.first), 0), end = maximum(w.position(rows.last) + 1, 0);
       int count = 0;
-      for (int tile = ceil_div(end, list_columns) - 1; tile >= 0; --tile) {
-        bool some = false, every = true;
-        int const keys_end = minimum((tile + 1) * list_columns, end);
-        for (int a = first; a < end; a = (a / slash_block + 1) * slash_block) {
-          int const seen_end = minimum(keys_end, minimum((a / slash_block + 1) * slash_block, end));
-          for (int j = tile * list_columns; j < seen_end; j = (j / slash_block + 1) * slash_block) {
-            int const block_end = minimum(seen_end, (j / slash_block + 1) * slash_block);
-            bool const on_slash = differences.test(head, a / slash_block - j / slash_block);
-            some = some || on_slash || columns.any(head, j, block_end);
-            every = every && (on_slash || columns.all(head, j, block_end));
-          }
-        }
-        if (some) entries[count++] = every ? tile : ~tile;
-      }
+      for (int tile = ceil_div(end, list_columns) - 1; tile >= 0; --tile)
+        if (sight const seen = sight_of(head, first, end, tile); seen.some) entries[count++] = seen.every ? tile : ~tile;
       lists.begin[list] = list * lists.capacity;
       lists.count[list] = count;
     }

@@ -38,6 +38,7 @@ struct mlp_layout {
   int inputs[linears + 1];  // the values that go into each layer, and the logits: (rows, row floats)
   int shares;               // (mlp_shares, rows, head_dim) sums of tokens
   int slots;                // sums of the threads of one share
+  int biases[linears];      // of this CTA's outputs
   int weights[linears];     // this CTA's rows of the weights, or −1: they are read where they lie
   int floats;
 };
@@ -66,16 +67,20 @@ struct mlp_slice {
   }
 };
 
-/// y[outputs of this CTA] = weight · x + bias of every row, stored to the whole team. A warp has one output.
-template <int Rows>
-__device__ __forceinline__ void apply_linear(packed_linear const& l, float const* weight, bool activated,
-                                             float const* x, float* y, int y_row, int rank, int team) {
-  mlp_slice const mine(l, rank, team);
-  int const lane = static_cast<int>(threadIdx.x) % 32;
-  for (int out = mine.first + static_cast<int>(threadIdx.x) / 32; out < mine.end; out += mlp_threads / 32) {
+/// y[outputs of this CTA] = weight · x + bias of every row, stored to the whole team; `weight` and `bias` start at
+/// its first output. `Lanes` neighbouring lanes have one output.
+template <int Lanes, int Rows>
+__device__ __forceinline__ void apply_linear(packed_linear const& l, mlp_slice mine, float const* weight,
+                                             float const* bias, bool activated, float const* x, float* y, int y_row,
+                                             int team) {
+  int const lane = static_cast<int>(threadIdx.x) % Lanes;
+  for (int base = mine.first; base < mine.end; base += mlp_threads / Lanes) {
+    int const out = base + static_cast<int>(threadIdx.x) / Lanes;
+    bool const has = out < mine.end;
     float sum[Rows] = {};
-    float const* const row = weight + std::int64_t{out - mine.first} * l.row;
-    for (int c = 4 * lane; c < l.row; c += 4 * 32) {
+    float const* const row = weight + std::int64_t{has ? out - mine.first : 0} * l.row;
+#pragma unroll 4
+    for (int c = 4 * lane; c < l.row; c += 4 * Lanes) {
       float4 const w = *reinterpret_cast<float4 const*>(row + c);
 #pragma unroll
       for (int r = 0; r < Rows; ++r) {
@@ -83,14 +88,14 @@ __device__ __forceinline__ void apply_linear(packed_linear const& l, float const
         sum[r] += w.x * v.x + w.y * v.y + w.z * v.z + w.w * v.w;
       }
     }
-    float const bias = l.bias[out];
+    float const added = bias[has ? out - mine.first : 0];
 #pragma unroll
     for (int r = 0; r < Rows; ++r) {
 #pragma unroll
-      for (int step = 16; step > 0; step /= 2) sum[r] += __shfl_xor_sync(~0u, sum[r], step);
-      float value = sum[r] + bias;
+      for (int step = Lanes / 2; step > 0; step /= 2) sum[r] += __shfl_xor_sync(~0u, sum[r], step);
+      float value = sum[r] + added;
       if (activated) value /= 1.f + expf(-value);
-      if (lane < team) ptx::cluster_store(y + r * y_row + out, lane, value);
+      if (has && lane < team) ptx::cluster_store(y + r * y_row + out, lane, value);
     }
   }
 }
@@ -112,13 +117,18 @@ __global__ void __launch_bounds__(mlp_threads) route_by_mlp(__grid_constant__ ml
   __syncthreads();
   ptx::cluster_arrive();  // from here on the team may store to this CTA
 
+  auto const address = [&](int at_float) {
+    return static_cast<std::uint32_t>(__cvta_generic_to_shared(memory + at_float));
+  };
   for (int j = 0; j < linears; ++j) {
-    if (at.weights[j] < 0) continue;
     packed_linear const& l = a.linear[j];
-    mlp_slice const mine(l, rank, team);
+    bool const last = j + 1 == linears;  // the logits: by the first CTA alone
+    mlp_slice const mine(l, last ? 0 : rank, last ? 1 : team);
+    int const outputs = mine.end - mine.first;
+    for (int i = thread; i < outputs; i += mlp_threads) ptx::copy_4(address(at.biases[j] + i), l.bias + mine.first + i);
     float const* const from = l.weight + std::int64_t{mine.first} * l.row;
-    std::uint32_t const to = static_cast<std::uint32_t>(__cvta_generic_to_shared(memory + at.weights[j]));
-    for (int i = thread; i < (mine.end - mine.first) * l.row / 4; i += mlp_threads) ptx::copy_16(to + 16 * i, from + 4 * i);
+    for (int i = 4 * thread; at.weights[j] >= 0 && i < outputs * l.row; i += 4 * mlp_threads)
+      ptx::copy_16(address(at.weights[j] + i), from + i);
   }
   ptx::end_copy_group();
 
@@ -155,6 +165,7 @@ __global__ void __launch_bounds__(mlp_threads) route_by_mlp(__grid_constant__ ml
     if (share == rank * mlp_shares / team) ptx::cluster_wait();
     for (int i = thread; i < Rows * d; i += mlp_threads) {
       float sum = 0;
+#pragma unroll 8
       for (int s = 0; s < per_row; ++s) sum += memory[at.slots + (i / d * per_row + s) * d + i % d];
       for (int to = 0; to < team; ++to) ptx::cluster_store(memory + at.shares + share * Rows * d + i, to, sum);
     }
@@ -180,16 +191,20 @@ __global__ void __launch_bounds__(mlp_threads) route_by_mlp(__grid_constant__ ml
 #pragma unroll
   for (int j = 0; j < linears; ++j) {
     packed_linear const& l = a.linear[j];
-    bool const last = j + 1 == linears;  // the logits: by the first CTA alone
+    bool const last = j + 1 == linears;
     if (last && rank > 0) return;
-    int const own_rank = last ? 0 : rank, own_team = last ? 1 : team;
-    float const* const weight = at.weights[j] >= 0
-                                    ? memory + at.weights[j]
-                                    : l.weight + std::int64_t{mlp_slice(l, own_rank, own_team).first} * l.row;
+    mlp_slice const mine(l, last ? 0 : rank, last ? 1 : team);
+    float const* const weight =
+        at.weights[j] >= 0 ? memory + at.weights[j] : l.weight + std::int64_t{mine.first} * l.row;
+    float const* const bias = memory + at.biases[j];
     float* const y = memory + at.inputs[j + 1];
-    int const y_row = last ? 2 : a.linear[last ? j : j + 1].row;
+    int const y_row = last ? 2 : a.linear[last ? j : j + 1].row, share_with = last ? 1 : team;
     constexpr bool activated[] = {true, false, true, true, false};  // mlp_layer::activated
-    apply_linear<Rows>(l, weight, activated[j], memory + at.inputs[j], y, y_row, own_rank, own_team);
+    float const* const x = memory + at.inputs[j];
+    if (mine.end - mine.first > mlp_threads / 32)
+      apply_linear<8, Rows>(l, mine, weight, bias, activated[j], x, y, y_row, share_with);
+    else
+      apply_linear<32, Rows>(l, mine, weight, bias, activated[j], x, y, y_row, share_with);
     if (last) {
       __syncthreads();
     } else {
@@ -229,9 +244,11 @@ mlp_layout lay_out_mlp(packed_linear const (&linear)[mlp_layout::linears], int r
   int const head_dim = linear[0].inputs;
   at.shares = take(std::int64_t{mlp_shares} * rows * head_dim);
   at.slots = take(std::int64_t{mlp_threads} * piece<T>);
+  for (int j = 0; j < mlp_layout::linears; ++j)
+    at.biases[j] = take(j + 1 < mlp_layout::linears ? ceil_div(linear[j].outputs, team) : 2);
   for (int j = 0; j < mlp_layout::linears; ++j) {
-    std::int64_t const floats = std::int64_t{ceil_div(linear[j].outputs, team)} * linear[j].row;
-    bool const fits = j + 1 < mlp_layout::linears && (used + floats + 4) * 4 <= bytes;
+    std::int64_t const floats = std::int64_t{j + 1 < mlp_layout::linears ? ceil_div(linear[j].outputs, team) : 2} * linear[j].row;
+    bool const fits = (used + floats + 4) * 4 <= bytes;
     at.weights[j] = fits ? take(floats) : -1;
   }
   at.floats = padded(used);
@@ -290,10 +307,12 @@ void cuda_route_by_mlp(mlp_router const& router, heads_view<T const> const& keys
   cuda_call(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device.number), "cudaDeviceGetAttribute");
   int const team = mlp_team_for(attributes.ptxVersion);
 
-  // As few rows for a team as let all teams run at once: then they read the weights side by side.
+  // As few rows for a team as let all teams run at once: then they read the weights side by side. Clusters stay
+  // inside a group of multiprocessors, so that an eighth of these may find no team.
+  int const teams = team > 1 ? processors * 7 / 8 / team : processors;
   int const slots = mlp_threads / (d / piece<T>);
   int each = 1;
-  while (each < 8 && ceil_div<std::int64_t>(rows, each) * team > processors && 2 * each <= slots &&
+  while (each < 8 && ceil_div<std::int64_t>(rows, each) > teams && 2 * each <= slots &&
          lay_out_mlp<T>(a.linear, 2 * each, team, bytes).floats * std::int64_t{4} <= bytes)
     each *= 2;
   require(lay_out_mlp<T>(a.linear, each, team, bytes).floats * std::int64_t{4} <= bytes, "mlp_router.weights",

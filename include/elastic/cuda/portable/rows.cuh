@@ -14,28 +14,30 @@ template <element T>
 inline constexpr int piece = 16 / sizeof(T);
 
 template <element T>
-__device__ __forceinline__ void load_piece(T const* from, float (&to)[piece<T>]) {
-  uint4 const bits = *reinterpret_cast<uint4 const*>(from);
+__device__ __forceinline__ void add_piece(uint4 const& bits, float (&to)[piece<T>]) {
   T const* const values = reinterpret_cast<T const*>(&bits);
 #pragma unroll
-  for (int i = 0; i < piece<T>; ++i) to[i] = static_cast<float>(values[i]);
+  for (int i = 0; i < piece<T>; ++i) to[i] += static_cast<float>(values[i]);
 }
 
-inline constexpr int short_sum = 64;
+/// Rows that are added to each other before they are added to the rest, and loads that are under way at once.
+inline constexpr int short_sum = 64, loads_ahead = 8;
 
 /// total += the pieces at column `column` of rows first, first + step, … below `end`.
 template <element T>
-__device__ __forceinline__ void add_rows(head_rows<T const> rows, int column, int first, int end, int step,
+__device__ __forceinline__ void add_rows(head_rows<T const> rows, int column, std::int64_t first, int end, int step,
                                          float (&total)[piece<T>]) {
-  for (; first < end; first += step * short_sum) {
+  while (first < end) {
     float part[piece<T>] = {};
-    int const part_end = static_cast<int>(minimum<std::int64_t>(end, first + std::int64_t{step} * short_sum));
-#pragma unroll 8
-    for (int i = first; i < part_end; i += step) {
-      float values[piece<T>];
-      load_piece(rows[i] + column, values);
+    for (int i = 0; i < short_sum && first < end; i += loads_ahead, first += std::int64_t{step} * loads_ahead) {
+      uint4 bits[loads_ahead];
 #pragma unroll
-      for (int c = 0; c < piece<T>; ++c) part[c] += values[c];
+      for (int j = 0; j < loads_ahead; ++j) {
+        std::int64_t const row = first + std::int64_t{step} * j;
+        bits[j] = row < end ? *reinterpret_cast<uint4 const*>(rows[row] + column) : uint4{};
+      }
+#pragma unroll
+      for (int j = 0; j < loads_ahead; ++j) add_piece<T>(bits[j], part);
     }
 #pragma unroll
     for (int c = 0; c < piece<T>; ++c) total[c] += part[c];
