@@ -81,7 +81,8 @@ struct tensors {
   std::size_t bytes = 64 << 20;
 
   tensors(int n, int b) : context(n), batch(b), pages(ceil_div(n, page)) {
-    std::size_t const slots = static_cast<std::size_t>(batch) * kv_heads * static_cast<std::size_t>(pages), rows = slots * page * head_dim;
+    std::size_t const slots = static_cast<std::size_t>(batch) * kv_heads * static_cast<std::size_t>(pages),
+                      rows = slots * page * head_dim;
     k = allocate<bfloat16>(rows);
     v = allocate<bfloat16>(rows);
     q = allocate<bfloat16>(static_cast<std::size_t>(batch) * query_heads * head_dim);
@@ -92,7 +93,8 @@ struct tensors {
     space = allocate<std::byte>(bytes);
     fill<<<1024, 256>>>(reinterpret_cast<std::uint16_t*>(k), rows, 1);
     fill<<<1024, 256>>>(reinterpret_cast<std::uint16_t*>(v), rows, 2);
-    fill<<<1024, 256>>>(reinterpret_cast<std::uint16_t*>(q), static_cast<std::size_t>(batch) * query_heads * head_dim, 3);
+    fill<<<1024, 256>>>(reinterpret_cast<std::uint16_t*>(q), static_cast<std::size_t>(batch) * query_heads * head_dim,
+                        3);
     std::vector<std::int32_t> order(slots);  // pages of a head lie far from each other, as in a cache that has lived
     for (std::size_t i = 0; i < slots; ++i) order[i] = static_cast<std::int32_t>(i * 7919 % slots);
     std::vector<char> seen(slots);
@@ -170,7 +172,8 @@ int main(int argc, char** argv) {
     }
     call(cudaDeviceSynchronize());
     std::vector<float> times(5);
-    for (int i = 0; i < 5; ++i) call(cudaEventElapsedTime(&times[static_cast<std::size_t>(i)], events[i], events[i + 1]));
+    for (int i = 0; i < 5; ++i)
+      call(cudaEventElapsedTime(&times[static_cast<std::size_t>(i)], events[i], events[i + 1]));
     std::sort(times.begin(), times.end());
     return double{times[2]};
   }();
@@ -196,7 +199,8 @@ int main(int argc, char** argv) {
       std::vector<std::int32_t> all;
       for (int b = 0; b < batch; ++b)  // whole KV heads
         for (int h = 0; h < query_heads; ++h)
-          all.push_back(by_head[static_cast<std::size_t>(h)] = h / 4 >= static_cast<int>((1 - sparsity) * kv_heads + 0.5));
+          all.push_back(by_head[static_cast<std::size_t>(h)] =
+                            h / 4 >= static_cast<int>((1 - sparsity) * kv_heads + 0.5));
       call(cudaMemcpy(x.routes, all.data(), all.size() * 4, cudaMemcpyHostToDevice));
       char name[64];
       std::snprintf(name, sizeof name, "hybrid, %.2f sparse", sparsity);

@@ -85,7 +85,7 @@ void measure(int length, char const* name, M const& mode, mlp_router const& rout
   attention<M, mlp_router, gpu> const attend{mode, router};
   std::size_t const rows = static_cast<std::size_t>(length) * head_dim;
   bfloat16 *const q = allocate<bfloat16>(rows * query_heads), *const k = allocate<bfloat16>(rows * kv_heads),
-           *const v = allocate<bfloat16>(rows * kv_heads), *const out = allocate<bfloat16>(rows * query_heads);
+                  *const v = allocate<bfloat16>(rows * kv_heads), *const out = allocate<bfloat16>(rows * query_heads);
   std::int32_t* const routes = allocate<std::int32_t>(query_heads);
   fill<<<1024, 256>>>(reinterpret_cast<std::uint16_t*>(q), rows * query_heads, 1);
   fill<<<1024, 256>>>(reinterpret_cast<std::uint16_t*>(k), rows * kv_heads, 2);
@@ -117,8 +117,8 @@ void measure(int length, char const* name, M const& mode, mlp_router const& rout
                attending = in_graph(count, stream, forward), steps = routing + selecting + attending;
   double const replay = in_graph(1, stream, all), direct = median_of(9, stream, all);
   std::printf("| %d | %s | %d of 32 | %.4f | %.4f | %.4f | %.4f | %.4f | %.4f | %.1f%% |\n", length, name,
-              static_cast<int>(std::count(chosen.begin(), chosen.end(), 1)), routing, selecting, attending, steps, replay,
-              direct, 100 * (replay / steps - 1));
+              static_cast<int>(std::count(chosen.begin(), chosen.end(), 1)), routing, selecting, attending, steps,
+              replay, direct, 100 * (replay / steps - 1));
   call(cudaStreamDestroy(stream));
   for (void* pointer : {static_cast<void*>(q), static_cast<void*>(k), static_cast<void*>(v), static_cast<void*>(out),
                         static_cast<void*>(routes), static_cast<void*>(space)})
@@ -132,8 +132,9 @@ int main(int argc, char** argv) {
   for (int i = 1; i < argc; ++i) lengths.push_back(std::atoi(argv[i]));
   if (lengths.empty()) lengths = {1024, 4096, 16384, 65536};
   mlp_router const router{upload(mlp_weights::untrained(head_dim, 5))};
-  std::printf("| length | heads | sparse | route ms | select ms | forward ms | steps ms | replay ms | calls ms | beyond |\n"
-              "|---|---|---|---|---|---|---|---|---|---|\n");
+  std::printf(
+      "| length | heads | sparse | route ms | select ms | forward ms | steps ms | replay ms | calls ms | beyond |\n"
+      "|---|---|---|---|---|---|---|---|---|---|\n");
   for (int const length : lengths) {
     measure(length, "full, streaming", hybrid<full, streaming>{full{}, streaming{1, 16}}, router);
     measure(length, "full, antidiagonal", hybrid<full, antidiagonal>{full{}, antidiagonal{}}, router);

@@ -41,7 +41,9 @@ using default_backend = reference;
 #endif
 
 template <class B>
-concept backend = std::copyable<B> && requires { { B::on_host } -> std::convertible_to<bool>; };
+concept backend = std::copyable<B> && requires {
+  { B::on_host } -> std::convertible_to<bool>;
+};
 
 /// A backend whose forward takes a workspace of that many bytes as its last argument.
 template <class B>
@@ -69,12 +71,10 @@ struct dense_of {
   }
 
   template <class Real>
-    requires scoring_mode<Mode>
-  ELASTIC_HOST_DEVICE Real score(where const& w, Real s, int q, int k) const { return mode.score(w, s, q, k); }
+  requires scoring_mode<Mode> ELASTIC_HOST_DEVICE Real score(where const& w, Real s, int q, int k)
+  const { return mode.score(w, s, q, k); }
 
-  ELASTIC_HOST_DEVICE float sink_logit(where const& w) const
-    requires sink_logit_mode<Mode>
-  {
+  ELASTIC_HOST_DEVICE float sink_logit(where const& w) const requires sink_logit_mode<Mode> {
     return mode.sink_logit(w);
   }
 };
@@ -188,7 +188,8 @@ class attention {
           if constexpr (requires { select_on(backend_, leaf, storage, in, scratch); })
             select_on(backend_, leaf, storage, in, scratch);
           else
-            static_assert(!std::is_same_v<leaf_type, leaf_type>, "elastic: this selector has no select_on for this Backend");
+            static_assert(!std::is_same_v<leaf_type, leaf_type>,
+                          "elastic: this selector has no select_on for this Backend");
         }
       });
     }
@@ -257,7 +258,8 @@ class attention {
   handed_back hand_back(paged_cache<T> const& cache, page_table const& table, const_assignment_view const& assignment,
                         options const& o = {}, int pending = 1) const {
     require(pending >= 0, "pending", pending, "0 or more keys");
-    heads_view<T const> const none(nullptr, {cache.k_lengths.extents[0], 0, assignment.extents[1], cache.k_pages.extents[2]});
+    heads_view<T const> const none(nullptr,
+                                   {cache.k_lengths.extents[0], 0, assignment.extents[1], cache.k_pages.extents[2]});
     check_assignment_shape(shape(none, cache, o), assignment);
     detail::check_view("table", table);
     detail::check_distinct("table", table);
@@ -326,8 +328,7 @@ class attention {
   std::vector<std::int32_t> operator()(heads_view<T> const& q, heads_view<T> const& k, heads_view<T> const& v,
                                        heads_view<std::remove_const_t<T>> const& out, lse_view const& lse = {},
                                        options const& o = {}, heads_view<T> const& k_pre_rope = {}) const
-    requires(Backend::on_host)
-  {
+      requires(Backend::on_host) {
     using E = std::remove_const_t<T>;
     problem const p = shape(q, k, o);
     detail::check_shape("v", v, k.extents[0], k.extents[1], k.extents[2], k.extents[3]);

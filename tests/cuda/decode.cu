@@ -39,7 +39,8 @@ TEST_CASE("decode refuses before any launch, without a device too") {
     paged_cache<elastic::half> const cache{pages, pages, {integers, {1, 1, 2}}, {integers, {1}}};
     heads_view<elastic::half> const rows(fake, {1, 1, 1, head_dim});
     try {
-      attend.decode(heads_view<elastic::half const>(rows), cache, rows, {}, const_assignment_view(integers, {1, 1}), {memory, bytes});
+      attend.decode(heads_view<elastic::half const>(rows), cache, rows, {}, const_assignment_view(integers, {1, 1}),
+                    {memory, bytes});
     } catch (error const& thrown) {
       return thrown.argument();
     }

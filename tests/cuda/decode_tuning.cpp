@@ -10,8 +10,8 @@ TEST_CASE("rings of every architecture and head dim fit into shared memory and k
     for (int head_dim : {32, 64, 96, 128, 192, 256}) {
       decode_tiling const t = decode_tiling_for(capability, head_dim);
       int const bytes = decode_tile_bytes(t, head_dim) + decode_tail_bytes;
-      INFO("capability " << capability << ", head_dim " << head_dim << ": " << t.warps << " warps, " << t.stages << " stages, "
-                         << t.residents << " residents, " << bytes << " bytes of shared memory");
+      INFO("capability " << capability << ", head_dim " << head_dim << ": " << t.warps << " warps, " << t.stages
+                         << " stages, " << t.residents << " residents, " << bytes << " bytes of shared memory");
       CHECK(bytes <= shared_bytes_of(capability));
       CHECK(t.residents * (bytes + 1024) <= shared_bytes_of(capability) + 1024);
       CHECK(t.stages >= 2);

@@ -43,8 +43,8 @@ struct device_case {
   template <class Attention>
   std::vector<char> decode(Attention const& attend) const {
     REQUIRE(attend.decode_bytes(attend.shape(queries(), cache())) <= space.size());
-    attend.decode(queries(), cache(), heads_view<element_type>(out.data(), {2, 1, 4, 32}), lse_view(lse.data(), {2, 4, 1}),
-                  assignment(), {space.data(), space.size()});
+    attend.decode(queries(), cache(), heads_view<element_type>(out.data(), {2, 1, 4, 32}),
+                  lse_view(lse.data(), {2, 4, 1}), assignment(), {space.data(), space.size()});
     auto const rows = out.read();
     auto const sums = lse.read();
     std::vector<char> bytes(rows.size() * sizeof(element_type) + sums.size() * sizeof(float));
@@ -87,7 +87,8 @@ TEST_CASE("bytes follow the formula, and decode gives the same bits when pages h
 TEST_CASE("tables of any strides are marked") {
   if (device_missing("tables of any strides")) return;
   elastic_case<element_type> x(1024, 1024, 1024, 128);
-  page_table const order[] = {{nullptr, {2, 2, 8}, {1, 2, 4}}, {nullptr, {2, 2, 8}, {16, 8, -1}}, {nullptr, {2, 2, 8}, {48, 24, 3}}};
+  page_table const order[] = {
+      {nullptr, {2, 2, 8}, {1, 2, 4}}, {nullptr, {2, 2, 8}, {16, 8, -1}}, {nullptr, {2, 2, 8}, {48, 24, 3}}};
   for (page_table view : order) {
     std::vector<std::int32_t> memory(96, -77);
     std::int64_t const base = view.strides[2] < 0 ? 7 : 0;

@@ -71,7 +71,8 @@ struct inputs {
   std::size_t bytes(Attention const& attend) const {
     heads_view<element_type const> const queries(q.data(), q_shape), keys(k.data(), k_shape);
     heads_view<element_type const> const few(new_q.data(), {batch, 1, query_heads, head_dim});
-    return maximum(attend.workspace_bytes(attend.shape(queries, keys)), attend.decode_bytes(attend.shape(few, cache())));
+    return maximum(attend.workspace_bytes(attend.shape(queries, keys)),
+                   attend.decode_bytes(attend.shape(few, cache())));
   }
 };
 
@@ -129,11 +130,13 @@ void replay_and_compare(Attention const& attend) {
 TEST_CASE("a pipeline of static modes is replayed with new decisions") {
   if (device_missing("a pipeline of static modes")) return;
   mlp_router const router{upload(mlp_weights::untrained(head_dim, 5))};
-  replay_and_compare(attention<hybrid<full, streaming>, mlp_router, cuda_for<head_dim>>{{full{}, streaming{1, 1}}, router});
+  replay_and_compare(
+      attention<hybrid<full, streaming>, mlp_router, cuda_for<head_dim>>{{full{}, streaming{1, 1}}, router});
 }
 
 TEST_CASE("a pipeline with a selector is replayed with new decisions and lists") {
   if (device_missing("a pipeline with a selector")) return;
   mlp_router const router{upload(mlp_weights::untrained(head_dim, 5))};
-  replay_and_compare(attention<hybrid<full, antidiagonal>, mlp_router, cuda_for<head_dim>>{{full{}, antidiagonal{}}, router});
+  replay_and_compare(
+      attention<hybrid<full, antidiagonal>, mlp_router, cuda_for<head_dim>>{{full{}, antidiagonal{}}, router});
 }

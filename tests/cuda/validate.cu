@@ -29,8 +29,8 @@ std::string refused(F&& f) {
 /// Packed sequences of 2 and 4 queries, 3 and 130 keys, 2 query heads and 1 KV head; a cache of 2 × 2 pages of 64.
 /// The same integers lie on the host and on the device.
 struct inputs {
-  std::vector<std::int32_t> starts_q{0, 2, 6}, starts_k{0, 3, 133}, routes{0, 2, 1, 2}, entries{0, 0, 1, 0, 1, 0}, count{1, 1, 2, 2},
-      table{0, 1, 2, 3}, lengths{64, 128};
+  std::vector<std::int32_t> starts_q{0, 2, 6}, starts_k{0, 3, 133}, routes{0, 2, 1, 2}, entries{0, 0, 1, 0, 1, 0},
+      count{1, 1, 2, 2}, table{0, 1, 2, 3}, lengths{64, 128};
   std::vector<std::int64_t> begin{0, 1, 2, 4};
   device_buffer<element_type> tensor{std::size_t{1} << 16}, out{1 << 12};
   device_buffer<std::byte> space{std::size_t{4} << 20};
@@ -39,14 +39,16 @@ struct inputs {
   template <class Backend, class F>
   void with(F&& f) {
     if constexpr (Backend::on_host) {
-      f(starts_q.data(), starts_k.data(), routes.data(), entries.data(), count.data(), begin.data(), table.data(), lengths.data(),
-        workspace(host_space));
+      f(starts_q.data(), starts_k.data(), routes.data(), entries.data(), count.data(), begin.data(), table.data(),
+        lengths.data(), workspace(host_space));
     } else {
-      device_buffer<std::int32_t> const q{std::span<std::int32_t const>(starts_q)}, k{std::span<std::int32_t const>(starts_k)},
-          r{std::span<std::int32_t const>(routes)}, e{std::span<std::int32_t const>(entries)}, c{std::span<std::int32_t const>(count)},
+      device_buffer<std::int32_t> const q{std::span<std::int32_t const>(starts_q)},
+          k{std::span<std::int32_t const>(starts_k)}, r{std::span<std::int32_t const>(routes)},
+          e{std::span<std::int32_t const>(entries)}, c{std::span<std::int32_t const>(count)},
           t{std::span<std::int32_t const>(table)}, l{std::span<std::int32_t const>(lengths)};
       device_buffer<std::int64_t> const b{std::span<std::int64_t const>(begin)};
-      f(q.data(), k.data(), r.data(), e.data(), c.data(), b.data(), t.data(), l.data(), workspace(space.data(), space.size()));
+      f(q.data(), k.data(), r.data(), e.data(), c.data(), b.data(), t.data(), l.data(),
+        workspace(space.data(), space.size()));
       cuda_call(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
     }
   }
@@ -57,7 +59,8 @@ struct inputs {
   strided_view<element_type const, 3> pages() const { return {tensor.data(), {4, 64, 32}}; }
 
   template <class Backend>
-  attention<three_kinds, fixed_router, Backend> attend(std::int32_t const* e, std::int32_t const* c, std::int64_t const* b) const {
+  attention<three_kinds, fixed_router, Backend> attend(std::int32_t const* e, std::int32_t const* c,
+                                                       std::int64_t const* b) const {
     block_sparse lists;
     lists.entries = e;
     lists.size = static_cast<std::int64_t>(entries.size());
@@ -119,8 +122,12 @@ TEST_CASE("validate says on the device what it says on the host") {
     CHECK(on_device == (decode ? x.validated_decode<reference>() : x.validated<reference>()));
   };
   both("options.cu_seqlens_q: got 1 after 2", false, [](inputs& x) { x.starts_q = {0, 2, 1}; });
-  both("options.cu_seqlens_q: got 1, expected offsets that start at 0", false, [](inputs& x) { x.starts_q = {1, 2, 6}; });
-  both("options.cu_seqlens_k: got 132, expected offsets that end at", false, [](inputs& x) { x.starts_k = {0, 3, 132}; });
+  both("options.cu_seqlens_q: got 1, expected offsets that start at 0", false, [](inputs& x) {
+    x.starts_q = {1, 2, 6};
+  });
+  both("options.cu_seqlens_k: got 132, expected offsets that end at", false, [](inputs& x) {
+    x.starts_k = {0, 3, 132};
+  });
   both("assignment: got 3, expected routes 0 to 2", false, [](inputs& x) { x.routes[2] = 3; });
   both("assignment: got -1, expected routes 0 to 2", true, [](inputs& x) { x.routes[2] = -1; });
   both("block_sparse.count: got 9", false, [](inputs& x) { x.count[3] = 9; });
@@ -132,13 +139,16 @@ TEST_CASE("validate says on the device what it says on the host") {
   both("cache.table: got 4, expected a page of the cache", true, [](inputs& x) { x.table[2] = 4; });
   inputs longer;  // than the host was told; a host backend reads the lengths itself
   longer.starts_q = {0, 1, 6};
-  CHECK(longer.validated<gpu>().find("options.max_q_len: got 4, expected the longest sequence's 5 rows") != std::string::npos);
+  CHECK(longer.validated<gpu>().find("options.max_q_len: got 4, expected the longest sequence's 5 rows") !=
+        std::string::npos);
 }
 
 TEST_CASE("garbage in device memory stays inside the tensors") {
   if (device_missing("garbage in device memory")) return;
   dice r(9);
-  auto const wild = [&] { return static_cast<std::int32_t>(r.one_in(2) ? r.between(-9, 140) : static_cast<int>(r.bits())); };
+  auto const wild = [&] {
+    return static_cast<std::int32_t>(r.one_in(2) ? r.between(-9, 140) : static_cast<int>(r.bits()));
+  };
   for (int round = 0; round < 30; ++round) {
     inputs x;
     for (auto* values : {&x.starts_q, &x.starts_k, &x.routes, &x.entries, &x.count, &x.table, &x.lengths})

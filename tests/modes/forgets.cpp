@@ -35,18 +35,19 @@ std::string remembered(M const& mode, dice& r) {
     if (q < 0 || q >= then.q_len) continue;
     for (int k = gone.begin; k < gone.end; ++k)
       if (w.admits(q, k) && mode.keeps(w, q, k))
-        return "position " + std::to_string(later) + " sees key " + std::to_string(k) + ", forgotten at " + std::to_string(position);
+        return "position " + std::to_string(later) + " sees key " + std::to_string(k) + ", forgotten at " +
+               std::to_string(position);
   }
   return {};
 }
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("no later query sees what was forgotten", M, full, sliding_window, streaming, triangle, predicate<striped>,
-                   intersection_of<sliding_window, streaming>, union_of<streaming, sliding_window>,
-                   union_of<predicate<striped>, sliding_window>, union_of<intersection_of<streaming, sliding_window>, full>,
-                   hybrid<full, streaming>, scored<hybrid<full, streaming>, alibi>,
-                   scored<hybrid<sink_logits<streaming>, full>, soft_cap>) {
+TEST_CASE_TEMPLATE("no later query sees what was forgotten", M, full, sliding_window, streaming, triangle,
+                   predicate<striped>, intersection_of<sliding_window, streaming>, union_of<streaming, sliding_window>,
+                   union_of<predicate<striped>, sliding_window>,
+                   union_of<intersection_of<streaming, sliding_window>, full>, hybrid<full, streaming>,
+                   scored<hybrid<full, streaming>, alibi>, scored<hybrid<sink_logits<streaming>, full>, soft_cap>) {
   for (std::uint64_t number = 0; number < 2000; ++number) {
     dice r(5, number);
     problem p;
@@ -64,7 +65,7 @@ TEST_CASE("what windows forget") {
   auto const same = [](key_range a, int begin, int end) { return a.begin == begin && a.end == end; };
   CHECK(same(forgotten_by(sliding_window{100}, w, 999), 0, 900));
   CHECK(same(forgotten_by(streaming{10, 100, granularity::token}, w, 999), 10, 900));
-  CHECK(same(forgotten_by(streaming{1, 2}, w, 999), 128, 768));   // position 999 lies in block 7
+  CHECK(same(forgotten_by(streaming{1, 2}, w, 999), 128, 768));  // position 999 lies in block 7
   CHECK(same(forgotten_by(streaming{1, 2}, w, 1024), 128, 896));
   CHECK(forgotten_by(full{}, w, 999).size() == 0);
   CHECK(forgotten_by(union_of<sliding_window, full>{{100}, {}}, w, 999).size() == 0);

@@ -64,7 +64,8 @@ struct random_cache {
     assignment = {routes.data(), {batch, query_heads}};
     o.causal = !r.one_in(4);
     o.layer = r.below(3);
-    if (r.one_in(3)) o.softmax_scale = static_cast<float>(r.pick({0, -2, 2})) * r.uniform() / std::sqrt(static_cast<float>(head_dim));
+    if (r.one_in(3))
+      o.softmax_scale = static_cast<float>(r.pick({0, -2, 2})) * r.uniform() / std::sqrt(static_cast<float>(head_dim));
   }
 
   /// Pages that no head visits are taken away.
@@ -162,16 +163,17 @@ std::string fails_cuda_decode(Backend const& backend, std::vector<int> const& he
     first_lse = now_lse;
   }
   std::string const failure = as([&](auto const& used) {
-    return misjudged<T>(used, p, x.q, x.cache, heads_view<T>(first.data(), {x.batch, x.q_len, x.query_heads, x.head_dim}),
+    return misjudged<T>(used, p, x.q, x.cache,
+                        heads_view<T>(first.data(), {x.batch, x.q_len, x.query_heads, x.head_dim}),
                         lse_view(first_lse.data(), {x.batch, x.query_heads, x.q_len}), x.assignment);
   });
   if (failure.empty()) return failure;
   std::string lengths;
   for (int n : x.lengths) lengths += " " + std::to_string(n);
-  return failure + "\n  " + name_of_mode<M>() + ", " + dtype_name<T> + ", heads " + std::to_string(x.query_heads) + "/" +
-         std::to_string(x.kv_heads) + ", head_dim " + std::to_string(x.head_dim) + ", q_len " + std::to_string(x.q_len) +
-         ", pages of " + std::to_string(x.page) + ", lengths" + lengths + (x.o.causal ? ", causal" : ", bidirectional") +
-         (x.o.dense_decode ? ", dense" : "");
+  return failure + "\n  " + name_of_mode<M>() + ", " + dtype_name<T> + ", heads " + std::to_string(x.query_heads) +
+         "/" + std::to_string(x.kv_heads) + ", head_dim " + std::to_string(x.head_dim) + ", q_len " +
+         std::to_string(x.q_len) + ", pages of " + std::to_string(x.page) + ", lengths" + lengths +
+         (x.o.causal ? ", causal" : ", bidirectional") + (x.o.dense_decode ? ", dense" : "");
 }
 
 /// `share` of the suite's problems (ELASTIC_RANDOM_PROBLEMS) as decodes.

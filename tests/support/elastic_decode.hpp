@@ -22,7 +22,8 @@ struct elastic_case {
 
   elastic_case(elastic_case const&) = delete;
 
-  elastic_case(int first, int second, int most, int page_size) : page(page_size), pages_each(ceil_div(most, page_size)), lengths{first, second} {
+  elastic_case(int first, int second, int most, int page_size)
+      : page(page_size), pages_each(ceil_div(most, page_size)), lengths{first, second} {
     dice r(3, static_cast<std::uint64_t>(first));
     int const slots = batch * kv_heads * pages_each;
     for (int i = 0; i < slots; ++i) table.push_back(i * 7 % slots);
@@ -33,7 +34,8 @@ struct elastic_case {
     q.resize(batch * query_heads * head_dim);
     for (T& x : q) x = T(r.normal());
     writable = {table.data(), {batch, kv_heads, pages_each}};
-    strided_view<T const, 3> const k_pages(k.data(), {slots, page, head_dim}), v_pages(v.data(), {slots, page, head_dim});
+    strided_view<T const, 3> const k_pages(k.data(), {slots, page, head_dim}),
+        v_pages(v.data(), {slots, page, head_dim});
     cache = {k_pages, v_pages, writable, {lengths.data(), {batch}}};
   }
 

@@ -155,7 +155,8 @@ struct decode_kernel {
 
   /// Causality, the sequence's end, heads that do not visit this tile, and in partial tiles keeps.
   template <class Arguments>
-  __device__ __forceinline__ void mask(Arguments const& a, shared_tail const& tail, bundle const& b, int first, int limit) {
+  __device__ __forceinline__ void mask(Arguments const& a, shared_tail const& tail, bundle const& b, int first,
+                                       int limit) {
     int const index = first / a.plan.columns;
     bool visits = false, asks = false;
     if (lane() < b.heads) {
@@ -205,8 +206,8 @@ struct decode_kernel {
 
   /// Step `i` of the tiles [from, to) of the bundle, in steps of 16 keys.
   template <class Arguments>
-  __device__ __forceinline__ static card card_of(Arguments const& a, shared_tail const& tail, key_cursor<T> const& cursor,
-                                                 int from, int to, int i) {
+  __device__ __forceinline__ static card card_of(Arguments const& a, shared_tail const& tail,
+                                                 key_cursor<T> const& cursor, int from, int to, int i) {
     card made;
     int const per_tile = a.plan.columns / decode_step, at = from + i / per_tile;
     if (at >= to) return made;
@@ -277,8 +278,8 @@ struct decode_kernel {
 
   /// Adds up the warps' sums through the ring and ends the rows, or leaves them to combine_decode.
   template <class Arguments>
-  __device__ __forceinline__ void hand_over(Arguments const& a, shared_tail& tail, bundle const& b, float* ring, bool ends,
-                                            std::int64_t slot, float factor) {
+  __device__ __forceinline__ void hand_over(Arguments const& a, shared_tail& tail, bundle const& b, float* ring,
+                                            bool ends, std::int64_t slot, float factor) {
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
       float sum = total[h];
@@ -324,7 +325,8 @@ struct decode_kernel {
     auto& tail = *reinterpret_cast<shared_tail*>(memory + tile_bytes);
     unsigned char* const rings = memory + decode_rows * HeadDim * 2;
     std::uint32_t const queries = static_cast<std::uint32_t>(__cvta_generic_to_shared(memory));
-    std::uint32_t const ring = static_cast<std::uint32_t>(__cvta_generic_to_shared(rings)) + warp() * stages * 2 * half_bytes;
+    std::uint32_t const ring =
+        static_cast<std::uint32_t>(__cvta_generic_to_shared(rings)) + warp() * stages * 2 * half_bytes;
     bool const scale_first = scoring_mode<M> || a.shape.softmax_scale < 1e-20f;
     float const factor = scale_first ? decode_log2_e : a.shape.softmax_scale * decode_log2_e;
 
@@ -367,7 +369,8 @@ struct decode_kernel {
       clear();
       walk(a, tail, b, queries, ring, from, to, scale_first, factor);
       __syncthreads();
-      hand_over(a, tail, b, reinterpret_cast<float*>(rings), from == 0 && to == count, a.plan.slot(part, number), factor);
+      hand_over(a, tail, b, reinterpret_cast<float*>(rings), from == 0 && to == count, a.plan.slot(part, number),
+                factor);
       __syncthreads();
     }
   }

@@ -84,7 +84,8 @@ void decode_launch(M const& mode, problem const& p, heads_view<T const> const& q
   arguments a{mode, p, q, source, out, lse, assignment, bind_decode(p, cursor)};
   if (int const run = source.run(); run > 0 && ceil_div(p.k_len, run) > 1) {  // steps stay inside a page
     a.plan.columns = gcd(run, decode_columns);
-    require(a.plan.columns % decode_step == 0, "cache pages", run, "a multiple of " + std::to_string(decode_step) + " keys");
+    require(a.plan.columns % decode_step == 0, "cache pages", run,
+            "a multiple of " + std::to_string(decode_step) + " keys");
   }
   a.plan.parts_most = minimum(processors * maximum(residents, 1), decode_parts);
   std::int64_t const tiles = std::int64_t{a.plan.bundles} * (ceil_div(p.k_len, a.plan.columns) + decode_start);

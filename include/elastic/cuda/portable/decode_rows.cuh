@@ -42,7 +42,8 @@ template <class T>
 __device__ __forceinline__ void store_four(heads_view<T> const& out, where const& w, int query, int column,
                                            float const (&x)[4], float weight) {
   T* const to = out.data + w.batch * out.strides[0] + query * out.strides[1] + w.query_head * out.strides[2] + column;
-  *reinterpret_cast<uint2*>(to) = {ptx::pack<T>(x[0] * weight, x[1] * weight), ptx::pack<T>(x[2] * weight, x[3] * weight)};
+  *reinterpret_cast<uint2*>(to) = {ptx::pack<T>(x[0] * weight, x[1] * weight),
+                                   ptx::pack<T>(x[2] * weight, x[3] * weight)};
 }
 
 inline constexpr int combining_threads = 256;

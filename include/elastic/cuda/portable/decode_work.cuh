@@ -151,8 +151,8 @@ __global__ void __launch_bounds__(counting_threads) count_decode(__grid_constant
 /// with many short ones gets fewer tiles.
 struct decode_share {
   int start;
-  int each;   // cost of a part
-  int total;  // of all bundles
+  int each;    // cost of a part
+  int total;   // of all bundles
   int bundle;  // in which the part begins
   int spent;   // of that bundle's cost, by parts before
   ELASTIC_HOST_DEVICE int cost(int tiles) const { return tiles > 0 ? tiles + start : 0; }
