@@ -41,9 +41,7 @@ using default_backend = reference;
 #endif
 
 template <class B>
-concept backend = std::copyable<B> && requires {
-  { B::on_host } -> std::convertible_to<bool>;
-};
+concept backend = std::copyable<B> && requires { { B::on_host } -> std::convertible_to<bool>; };
 
 /// A backend whose forward takes a workspace of that many bytes as its last argument.
 template <class B>
@@ -71,10 +69,12 @@ struct dense_of {
   }
 
   template <class Real>
-  requires scoring_mode<Mode> ELASTIC_HOST_DEVICE Real score(where const& w, Real s, int q, int k)
-  const { return mode.score(w, s, q, k); }
+    requires scoring_mode<Mode>
+  ELASTIC_HOST_DEVICE Real score(where const& w, Real s, int q, int k) const { return mode.score(w, s, q, k); }
 
-  ELASTIC_HOST_DEVICE float sink_logit(where const& w) const requires sink_logit_mode<Mode> {
+  ELASTIC_HOST_DEVICE float sink_logit(where const& w) const
+    requires sink_logit_mode<Mode>
+  {
     return mode.sink_logit(w);
   }
 };
@@ -328,7 +328,8 @@ class attention {
   std::vector<std::int32_t> operator()(heads_view<T> const& q, heads_view<T> const& k, heads_view<T> const& v,
                                        heads_view<std::remove_const_t<T>> const& out, lse_view const& lse = {},
                                        options const& o = {}, heads_view<T> const& k_pre_rope = {}) const
-      requires(Backend::on_host) {
+    requires(Backend::on_host)
+  {
     using E = std::remove_const_t<T>;
     problem const p = shape(q, k, o);
     detail::check_shape("v", v, k.extents[0], k.extents[1], k.extents[2], k.extents[3]);
