@@ -8,10 +8,10 @@
 using namespace elastic;
 
 TEST_CASE("a descriptor's fields") {
-  CHECK(descriptor_low(0x400, 16) == 0x0001'0040u);          // keys and queries: the leading offset is not used
-  CHECK(descriptor_low(0x1c400, 16384) == 0x0400'1c40u);     // values of 128 rows: panels are 16 KB apart
-  CHECK(descriptor_low(0x38c00, 8192) == 0x0200'38c0u);      // the last tile of 227 KB keeps its 14 bits
-  CHECK(descriptor_high == 0x4000'0040u);                    // 128-byte swizzle; 1024 bytes from 8 rows to the next 8
+  CHECK(descriptor_low(0x400, 16) == 0x0001'0040u);       // keys and queries: the leading offset is not used
+  CHECK(descriptor_low(0x1c400, 16384) == 0x0400'1c40u);  // values of 128 rows: panels are 16 KB apart
+  CHECK(descriptor_low(0x38c00, 8192) == 0x0200'38c0u);   // the last tile of 227 KB keeps its 14 bits
+  CHECK(descriptor_high == 0x4000'0040u);                 // 128-byte swizzle; 1024 bytes from 8 rows to the next 8
 }
 
 TEST_CASE("steps of 16 columns stay inside a panel's row of 128 bytes, then enter the next panel") {

@@ -1,10 +1,17 @@
 // The tiles of the Hopper kernel fit into shared memory and registers, and divide the blocks of lists.
+#include <elastic/cuda/architecture.hpp>
 #include <elastic/cuda/portable/tuning.hpp>
-#include <elastic/cuda/sm90/tuning.hpp>
 
 #include <doctest/doctest.h>
 
 using namespace elastic;
+
+TEST_CASE("half and bfloat16 on compute capability 9.0, where 90a is built") {
+  CHECK((cuda_kernel_for(90, 128, 2) == cuda_kernel::sm90) == sm90_is_built);
+  for (int capability : {80, 89, 100}) CHECK(cuda_kernel_for(capability, 128, 2) == cuda_kernel::portable);
+  CHECK(cuda_kernel_for(90, 128, 4) == cuda_kernel::portable);
+  CHECK(cuda_kernel_for(90, 256, 2) == cuda_kernel::portable);
+}
 
 TEST_CASE("tiles of every head dim fit") {
   int served = 0;

@@ -32,33 +32,39 @@ __device__ __forceinline__ void pin(float (&d)[N]) {
 
 #define ELASTIC_ACCUMULATORS_8(d) \
   "+f"((d)[0]), "+f"((d)[1]), "+f"((d)[2]), "+f"((d)[3]), "+f"((d)[4]), "+f"((d)[5]), "+f"((d)[6]), "+f"((d)[7])
-#define ELASTIC_ACCUMULATORS_32(d) \
+#define ELASTIC_ACCUMULATORS_32(d)                                                              \
   ELASTIC_ACCUMULATORS_8(d), ELASTIC_ACCUMULATORS_8((d) + 8), ELASTIC_ACCUMULATORS_8((d) + 16), \
       ELASTIC_ACCUMULATORS_8((d) + 24)
 #define ELASTIC_ACCUMULATORS_64(d) ELASTIC_ACCUMULATORS_32(d), ELASTIC_ACCUMULATORS_32((d) + 32)
-#define ELASTIC_REGISTERS_32 \
+#define ELASTIC_REGISTERS_32                                               \
   "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, " \
   "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
-#define ELASTIC_REGISTERS_64 \
-  ELASTIC_REGISTERS_32 \
+#define ELASTIC_REGISTERS_64                                                           \
+  ELASTIC_REGISTERS_32                                                                 \
   ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, " \
   "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
 
-// Both operands in shared memory, both with their 16 products of a step side by side ("K-major").
-#define ELASTIC_WGMMA_SHARED(shape, type, registers, accumulators, a, b, high, adds) \
-  asm volatile("{\n.reg .pred p;\n.reg .b64 da, db;\n" \
-               "mov.b64 da, {" a ", " high "};\nmov.b64 db, {" b ", " high "};\nsetp.ne.b32 p, " adds ", 0;\n" \
-               "wgmma.mma_async.sync.aligned." shape ".f32." type "." type " {" registers "}, " \
-               "da, db, p, 1, 1, 0, 0;\n}" \
-               : accumulators \
+// Both operands in shared memory, both with their 16 products of a step side by side ("K-major"). The operands'
+// numbers follow those of the accumulators.
+#define ELASTIC_SHARED_OPERANDS_32 "mov.b64 da, {%32, %34};\nmov.b64 db, {%33, %34};\nsetp.ne.b32 p, %35, 0;\n"
+#define ELASTIC_SHARED_OPERANDS_64 "mov.b64 da, {%64, %66};\nmov.b64 db, {%65, %66};\nsetp.ne.b32 p, %67, 0;\n"
+#define ELASTIC_WGMMA_SHARED(shape, type, count)                                                          \
+  asm volatile("{\n.reg .pred p;\n.reg .b64 da, db;\n" ELASTIC_SHARED_OPERANDS_##count                    \
+               "wgmma.mma_async.sync.aligned." shape ".f32." type "." type " {" ELASTIC_REGISTERS_##count \
+               "}, da, db, p, 1, 1, 0, 0;\n}"                                                             \
+               : ELASTIC_ACCUMULATORS_##count(d)                                                          \
                : "r"(from_a), "r"(from_b), "n"(descriptor_high), "r"(static_cast<int>(add)))
 
 // a in registers; b in shared memory, N elements of a row side by side ("MN-major").
-#define ELASTIC_WGMMA_REGISTERS(shape, type, registers, accumulators, operand, b, high) \
-  asm volatile("{\n.reg .b64 db;\nmov.b64 db, {" b ", " high "};\n" \
-               "wgmma.mma_async.sync.aligned." shape ".f32." type "." type " {" registers "}, " \
-               "{" operand "}, db, 1, 1, 1, 1;\n}" \
-               : accumulators \
+#define ELASTIC_SHARED_OPERAND_32 "mov.b64 db, {%36, %37};\n"
+#define ELASTIC_SHARED_OPERAND_64 "mov.b64 db, {%68, %69};\n"
+#define ELASTIC_REGISTER_OPERAND_32 "%32, %33, %34, %35"
+#define ELASTIC_REGISTER_OPERAND_64 "%64, %65, %66, %67"
+#define ELASTIC_WGMMA_REGISTERS(shape, type, count)                                                                   \
+  asm volatile("{\n.reg .b64 db;\n" ELASTIC_SHARED_OPERAND_##count "wgmma.mma_async.sync.aligned." shape ".f32." type \
+                                                                   "." type " {" ELASTIC_REGISTERS_##count            \
+               "}, {" ELASTIC_REGISTER_OPERAND_##count "}, db, 1, 1, 1, 1;\n}"                                        \
+               : ELASTIC_ACCUMULATORS_##count(d)                                                                      \
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(from_b), "n"(descriptor_high))
 
 /// d = a·b, or d += a·b where `add`: a is 64 × 16, b is Columns × 16.
@@ -67,13 +73,13 @@ __device__ __forceinline__ void wgmma_shared(float* d, std::uint32_t from_a, std
   static_assert(Columns == 64 || Columns == 128);
   constexpr bool is_half = std::is_same_v<T, half>;
   if constexpr (Columns == 128 && is_half)
-    ELASTIC_WGMMA_SHARED("m64n128k16", "f16", ELASTIC_REGISTERS_64, ELASTIC_ACCUMULATORS_64(d), "%64", "%65", "%66", "%67");
+    ELASTIC_WGMMA_SHARED("m64n128k16", "f16", 64);
   else if constexpr (Columns == 128)
-    ELASTIC_WGMMA_SHARED("m64n128k16", "bf16", ELASTIC_REGISTERS_64, ELASTIC_ACCUMULATORS_64(d), "%64", "%65", "%66", "%67");
+    ELASTIC_WGMMA_SHARED("m64n128k16", "bf16", 64);
   else if constexpr (is_half)
-    ELASTIC_WGMMA_SHARED("m64n64k16", "f16", ELASTIC_REGISTERS_32, ELASTIC_ACCUMULATORS_32(d), "%32", "%33", "%34", "%35");
+    ELASTIC_WGMMA_SHARED("m64n64k16", "f16", 32);
   else
-    ELASTIC_WGMMA_SHARED("m64n64k16", "bf16", ELASTIC_REGISTERS_32, ELASTIC_ACCUMULATORS_32(d), "%32", "%33", "%34", "%35");
+    ELASTIC_WGMMA_SHARED("m64n64k16", "bf16", 32);
 }
 
 /// d += a·b: a is 64 × 16 in registers, b is 16 × Columns.
@@ -82,13 +88,13 @@ __device__ __forceinline__ void wgmma_registers(float* d, std::uint32_t const* a
   static_assert(Columns == 64 || Columns == 128);
   constexpr bool is_half = std::is_same_v<T, half>;
   if constexpr (Columns == 128 && is_half)
-    ELASTIC_WGMMA_REGISTERS("m64n128k16", "f16", ELASTIC_REGISTERS_64, ELASTIC_ACCUMULATORS_64(d), "%64, %65, %66, %67", "%68", "%69");
+    ELASTIC_WGMMA_REGISTERS("m64n128k16", "f16", 64);
   else if constexpr (Columns == 128)
-    ELASTIC_WGMMA_REGISTERS("m64n128k16", "bf16", ELASTIC_REGISTERS_64, ELASTIC_ACCUMULATORS_64(d), "%64, %65, %66, %67", "%68", "%69");
+    ELASTIC_WGMMA_REGISTERS("m64n128k16", "bf16", 64);
   else if constexpr (is_half)
-    ELASTIC_WGMMA_REGISTERS("m64n64k16", "f16", ELASTIC_REGISTERS_32, ELASTIC_ACCUMULATORS_32(d), "%32, %33, %34, %35", "%36", "%37");
+    ELASTIC_WGMMA_REGISTERS("m64n64k16", "f16", 32);
   else
-    ELASTIC_WGMMA_REGISTERS("m64n64k16", "bf16", ELASTIC_REGISTERS_32, ELASTIC_ACCUMULATORS_32(d), "%32, %33, %34, %35", "%36", "%37");
+    ELASTIC_WGMMA_REGISTERS("m64n64k16", "bf16", 32);
 }
 
 #undef ELASTIC_ACCUMULATORS_8
@@ -96,6 +102,12 @@ __device__ __forceinline__ void wgmma_registers(float* d, std::uint32_t const* a
 #undef ELASTIC_ACCUMULATORS_64
 #undef ELASTIC_REGISTERS_32
 #undef ELASTIC_REGISTERS_64
+#undef ELASTIC_SHARED_OPERANDS_32
+#undef ELASTIC_SHARED_OPERANDS_64
+#undef ELASTIC_SHARED_OPERAND_32
+#undef ELASTIC_SHARED_OPERAND_64
+#undef ELASTIC_REGISTER_OPERAND_32
+#undef ELASTIC_REGISTER_OPERAND_64
 #undef ELASTIC_WGMMA_SHARED
 #undef ELASTIC_WGMMA_REGISTERS
 

@@ -24,7 +24,7 @@ struct sm90_consumer {
   int const me;      // which warpgroup of consumers
   int const thread;  // in it
   fragment_place const at;
-  float const factor;  // c = softmax_scale · log₂e; a hook scales by itself
+  float const factor;                                       // c = softmax_scale · log₂e; a hook scales by itself
   std::uint32_t const query_tiles, key_tiles, value_tiles;  // descriptors of slot 0 and stage 0
 
   float scores[columns / 2];
@@ -128,7 +128,7 @@ struct sm90_consumer {
 
     bool const stop = flags & stage_last;
     if ((flags & stage_first) && !stop) await_queries();
-    multiply_keys(Stage);  // after the last stage too, with nobody using the result: ptxas serialises a conditional wgmma
+    multiply_keys(Stage);  // after the last stage too, to no use: ptxas serialises a conditional wgmma
     ptx::wait(shared.values_ready[1 - Stage], phase);
     multiply_values(now, 1 - Stage);
     holds_values = true;

@@ -1,8 +1,8 @@
 // Where elements lie in a tile that TMA wrote with its 128-byte swizzle, and the descriptors by which wgmma finds
 // them. A tile of `rows` rows and head_dim columns lies in panels of 64 columns: panel, row, 128 bytes; inside
 // each 8 rows, 1024 bytes, the 16-byte chunk c of row r lies in place c xor (r mod 8).
-// Descriptor: bits 0-13 address / 16, 16-29 leading offset / 16, 32-45 stride offset / 16, 62-63 swizzle (1: 128 bytes);
-// the high word is the same for all. PTX ISA, "Matrix Descriptor Format".
+// Descriptor: bits 0-13 address / 16, 16-29 leading offset / 16, 32-45 stride offset / 16, 62-63 swizzle (1: 128
+// bytes); the high word is the same for all. PTX ISA, "Matrix Descriptor Format".
 #pragma once
 
 #include <cstdint>

@@ -38,10 +38,11 @@ struct sm90_kernel {
     __syncthreads();
     if (warpgroup == 0) {
       ptx::give_registers_back<tiling.producer_registers>();
-      int const warp = __shfl_sync(~0u, static_cast<int>(threadIdx.x) / 32, 0), lane = static_cast<int>(threadIdx.x) % 32;
+      int const warp = __shfl_sync(~0u, static_cast<int>(threadIdx.x) / 32, 0);
+      int const lane = static_cast<int>(threadIdx.x) % 32;
       if (warp == 0) {
-        sm90_loader<sm90_kernel, Arguments, shared_type> loader{a, shared, tiles, lane, tile_of<sm90_kernel>(a).columns};
-        loader.run();
+        int const part = tile_of<sm90_kernel>(a).columns;
+        sm90_loader<sm90_kernel, Arguments, shared_type>{a, shared, tiles, lane, part}.run();
       } else if (threadIdx.x == 32) {
         sm90_schedule<sm90_kernel>(a, shared, tiles);
       }

@@ -12,13 +12,6 @@
 
 namespace elastic::detail {
 
-/// ELASTIC_CUDA_SM90A: the target is compiled for 90a. Not yet run on a GPU, the kernel is off without the other name.
-#if defined(ELASTIC_CUDA_SM90A) && defined(ELASTIC_CUDA_SM90_TRIAL)
-inline constexpr bool sm90_is_built = true;
-#else
-inline constexpr bool sm90_is_built = false;
-#endif
-
 /// Is the code that would run here compiled for sm_90a?
 template <class Entry>
 bool compiled_for_sm90a(Entry const& entry) {

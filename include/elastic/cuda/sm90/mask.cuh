@@ -8,7 +8,7 @@
 
 namespace elastic::detail {
 
-/// The part of a warpgroup's 64 × columns fragment that a thread holds: element 4j + 2r + e is row(r), key column + 8j + e.
+/// What a thread holds of a warpgroup's 64 × columns accumulator: element 4j + 2r + e is row(r), key column + 8j + e.
 struct fragment_place {
   int row0;    // in the query tile
   int column;  // in the key stage

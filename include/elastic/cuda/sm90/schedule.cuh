@@ -9,7 +9,8 @@
 namespace elastic::detail {
 
 template <class Kernel, class Arguments, class Shared>
-__device__ __forceinline__ void sm90_schedule(Arguments const& a, Shared& shared, typename Kernel::layout const& tiles) {
+__device__ __forceinline__ void sm90_schedule(Arguments const& a, Shared& shared,
+                                              typename Kernel::layout const& tiles) {
   ring_place slot{0, 1};
   int section = 0;
   unsigned number = atomicAdd(a.plan.next, 1u);

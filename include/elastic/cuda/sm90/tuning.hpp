@@ -8,6 +8,13 @@
 
 namespace elastic {
 
+/// The target elastic::cuda says so where it is compiled for 90a; host code cannot tell 90 from it.
+#ifdef ELASTIC_CUDA_SM90A
+inline constexpr bool sm90_is_built = true;
+#else
+inline constexpr bool sm90_is_built = false;
+#endif
+
 struct sm90_tiling {
   tile_shape shape;  // queries × keys; no head dim: not served
   int producer_registers;
