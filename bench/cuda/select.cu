@@ -1,6 +1,7 @@
 // Selection on the CUDA backend, by CUDA events: the lists of 32 query heads over 8 KV heads, head dim 128, bfloat16,
 // causal, batch 1, normal inputs. "estimate" is antidiagonal's folded product alone, with its plan; TFLOP/s count
-// 2 · (S / stride)² / 2 · stride · head_dim for each head. `kept` is the share of the causal blocks that the lists hold.
+// 2 · (S / stride)² / 2 · stride · head_dim for each head. `kept` is the share of the causal blocks that the last
+// chunk's lists hold. Arguments: lengths.
 #include <cuda_runtime.h>
 
 #include <algorithm>
@@ -109,11 +110,13 @@ void measure(tensors const& x, char const* name, Selector const& selector, int c
   std::vector<std::int32_t> counts(static_cast<std::size_t>(lists.rows()));
   call(cudaMemcpy(counts.data(), lists.count, counts.size() * 4, cudaMemcpyDeviceToHost));
   double kept = 0, all = 0;
-  for (int h = 0; h < query_heads; ++h)
-    for (int i = lists.first_block; routes[static_cast<std::size_t>(h)] == 1 && i < lists.first_block + lists.query_blocks; ++i) {
+  for (int h = 0; h < query_heads; ++h) {
+    if (routes[static_cast<std::size_t>(h)] != 1) continue;
+    for (int i = lists.first_block; i < lists.first_block + lists.query_blocks; ++i) {
       kept += counts[static_cast<std::size_t>(lists.row(0, h, i))];
       all += ceil_div(minimum((i + 1) * lists.block_rows, x.length), lists.block_columns);
     }
+  }
   double estimate = 0;
   if constexpr (std::is_same_v<Selector, antidiagonal>) {
     if (rows >= x.length) {
@@ -153,5 +156,6 @@ int main(int argc, char** argv) {
     int const repeats = length <= 131072 ? 9 : 3;
     measure(x, "antidiagonal", antidiagonal{}, 8, repeats);
     measure(x, "antidiagonal", antidiagonal{}, 2, repeats);
+    if (length <= 131072) measure(x, "pooled_top_k", pooled_top_k{}, 8, repeats);
   }
 }

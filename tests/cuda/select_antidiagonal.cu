@@ -88,15 +88,17 @@ TEST_CASE_TEMPLATE("antidiagonal lists of odd shapes", T, bfloat16, half, float)
   tally count;
   int seed = 0;
   for (problem_of const& c :
-       {problem_of{2, 300, 300, 4, 2, 32, 128, 16, .8f}, {1, 1000, 1000, 3, 1, 64, 128, 16}, {2, 257, 769, 2, 2, 64, 128, 8},
-        {1, 130, 258, 2, 1, 96, 64, 16, .7f}, {2, 200, 264, 2, 2, 32, 128, 64}, {2, 384, 352, 2, 1, 32, 64, 32},
-        {1, 1, 1, 1, 1, 32, 128, 16}, {2, 700, 700, 2, 1, 128, 256, 16, .6f}, {1, 129, 1025, 2, 2, 32, 32, 4, .5f},
-        {1, 500, 500, 2, 1, 64, 128, 1}, {1, 150, 150, 1, 1, 96, 128, 128, .99f}, {1, 3000, 3000, 2, 1, 32, 128, 16, .95f},
-        {2, 500, 333, 2, 1, 64, 128, 16, .9f, false}, {2, 300, 900, 4, 4, 192, 64, 16, .8f, false},
-        {1, 6000, 6000, 4, 1, 128, 128, 16}, {1, 2000, 2336, 2, 1, 256, 128, 16}, {1, 1200, 1200, 2, 2, 32, 384, 48},
-        {1, 900, 900, 1, 1, 32, 384, 128, .7f}, {1, 900, 912, 1, 1, 64, 384, 3}, {1, 0, 100, 2, 1, 64, 128, 16},
-        {1, 100, 0, 2, 1, 64, 128, 16, .9f, false}, {0, 100, 100, 2, 1, 64, 128, 16}, {1, 3000, 3000, 1, 1, 32, 64, 1},
-        {3, 640, 640, 12, 4, 64, 64, 16}, {1, 777, 777, 2, 1, 64, 8, 8}, {1, 300, 300, 2, 1, 32, 1, 1, .5f}})
+      {problem_of{2, 300, 300, 4, 2, 32, 128, 16, .8f}, {1, 1000, 1000, 3, 1, 64, 128, 16},
+       {2, 257, 769, 2, 2, 64, 128, 8}, {1, 130, 258, 2, 1, 96, 64, 16, .7f}, {2, 200, 264, 2, 2, 32, 128, 64},
+       {2, 384, 352, 2, 1, 32, 64, 32}, {1, 1, 1, 1, 1, 32, 128, 16}, {2, 700, 700, 2, 1, 128, 256, 16, .6f},
+       {1, 129, 1025, 2, 2, 32, 32, 4, .5f}, {1, 500, 500, 2, 1, 64, 128, 1},
+       {1, 150, 150, 1, 1, 96, 128, 128, .99f}, {1, 3000, 3000, 2, 1, 32, 128, 16, .95f},
+       {2, 500, 333, 2, 1, 64, 128, 16, .9f, false}, {2, 300, 900, 4, 4, 192, 64, 16, .8f, false},
+       {1, 6000, 6000, 4, 1, 128, 128, 16}, {1, 2000, 2336, 2, 1, 256, 128, 16}, {1, 1200, 1200, 2, 2, 32, 384, 48},
+       {1, 900, 900, 1, 1, 32, 384, 128, .7f}, {1, 900, 912, 1, 1, 64, 384, 3}, {1, 0, 100, 2, 1, 64, 128, 16},
+       {1, 100, 0, 2, 1, 64, 128, 16, .9f, false}, {0, 100, 100, 2, 1, 64, 128, 16},
+       {1, 3000, 3000, 1, 1, 32, 64, 1}, {3, 640, 640, 12, 4, 64, 64, 16}, {1, 777, 777, 2, 1, 64, 8, 8},
+       {1, 300, 300, 2, 1, 32, 1, 1, .5f}})
     compare_shape<T>(count, c, ++seed);
   report(count);
 }
@@ -148,12 +150,15 @@ TEST_CASE("whatever cu_seqlens hold, nothing is read or written outside") {
   for (std::vector<std::int32_t> const& starts :
        {std::vector<std::int32_t>{0, 7, 600}, {-5, 1000000, 3}, {INT_MAX, INT_MIN, INT_MAX}, {13, 500, 250}}) {
     device_buffer<std::int32_t> const memory{std::span<std::int32_t const>(starts)};
-    options o{.cu_seqlens_q = {memory.data(), 3}, .cu_seqlens_k = {memory.data(), 3}, .max_q_len = 590, .max_k_len = 650};
+    options o{.cu_seqlens_q = {memory.data(), 3}, .cu_seqlens_k = {memory.data(), 3}};
+    o.max_q_len = 590;
+    o.max_k_len = 650;
     attention<antidiagonal, fixed_router, gpu> const attend;
     problem const p = attend.shape(q.device(), k.device(), o);
     device_buffer<std::byte> const space(attend.workspace_bytes(p));
     device_buffer<std::int32_t> const routes(std::size_t(4));
-    attend.select(q.device(), k.device(), const_assignment_view(routes.data(), {2, 2}), {space.data(), space.size()}, o);
+    const_assignment_view const assignment(routes.data(), {2, 2});
+    attend.select(q.device(), k.device(), assignment, {space.data(), space.size()}, o);
     CHECK(cudaDeviceSynchronize() == cudaSuccess);
   }
 }
@@ -173,6 +178,7 @@ TEST_CASE_TEMPLATE("attention through antidiagonal lists", M, antidiagonal, hybr
     attention<M, fixed_router, gpu> const attend;
     problem const p = attend.shape(q.device(), k.device());
     device_buffer<std::byte> const space(attend.workspace_bytes(p));
+    cuda_call(cudaMemset(space.data(), 0xff, space.size()), "cudaMemset");
     // Captured and replayed: nothing waits for the host.
     cudaStream_t stream;
     cudaGraph_t graph;

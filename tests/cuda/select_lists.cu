@@ -88,7 +88,8 @@ void compare_pooled(int problems) {
     CAPTURE(seed);
     dice r(20, static_cast<std::uint64_t>(seed));
     drawn_problem<T> const x(r);
-    pooled_top_k const s{.block_rows = r.pick({16, 32, 64, 128, 256}), .block_columns = r.pick({1, 16, 32, 64, 128, 256}),
+    pooled_top_k const s{.block_rows = r.pick({16, 32, 64, 128, 256}),
+                         .block_columns = r.pick({1, 16, 32, 64, 128, 256}),
                          .k = r.pick({1, 2, 3, 5, 100})};
     selection const given = x.on_device(s), exact = x.exact(s);
     REQUIRE(given.size() == exact.size());
@@ -162,7 +163,9 @@ TEST_CASE("plans") {
     drawn_problem<bfloat16> const y(r);
     compare_plan(sliding_window{r.between(1, 400)}, y);
     compare_plan(streaming{r.below(3), r.between(1, 3)}, y);
-    compare_plan(union_of{predicate{stripes{}}, sliding_window{r.between(1, 200)}}, y);
-    compare_plan(intersection_of{streaming{1, 2}, sliding_window{r.between(100, 400)}}, y);
+    using either = union_of<predicate<stripes>, sliding_window>;
+    compare_plan(either{predicate{stripes{}}, sliding_window{r.between(1, 200)}}, y);
+    using both = intersection_of<streaming, sliding_window>;
+    compare_plan(both{streaming{1, 2}, sliding_window{r.between(100, 400)}}, y);
   }
 }

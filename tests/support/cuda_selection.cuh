@@ -97,7 +97,8 @@ struct device_run {
     workspace_cursor sizes;
     selector.bind(p, sizes);
     std::size_t scratch = 0;
-    if constexpr (requires { scratch_bytes_on(backend, selector, p); }) scratch = scratch_bytes_on(backend, selector, p);
+    if constexpr (requires { scratch_bytes_on(backend, selector, p); })
+      scratch = scratch_bytes_on(backend, selector, p);
     device_buffer<std::byte> const space(sizes.used() + scratch + guard);
     device_buffer<std::int32_t> const assignment{
         std::span<std::int32_t const>(routes.empty() ? all_to(shape, 0) : routes)};

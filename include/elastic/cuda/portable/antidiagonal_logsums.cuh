@@ -25,7 +25,7 @@ struct logsum_kernel {
   static constexpr int slot_bytes = (shape.rows + shape.columns) * depth * 2;
   static constexpr int ring = 8;  // items: one being drawn, and those that the slots in flight belong to
   static_assert(slots >= 2 && slots + 1 < ring);
-  static_assert(antidiagonal_columns % shape.columns == 0);
+  static_assert(antidiagonal_columns % shape.columns == 0 && depth == 4 * 16);
 
   using tile = swizzled<depth>;
   using item_type = antidiagonal_item<T>;
@@ -43,10 +43,13 @@ struct logsum_kernel {
   float logit[4][8][4];
   std::uint32_t rows_of_step[2][4][4], columns_of_step[2][4][4];  // fragments of two products
 
-  // What is copied next: a step of the item `copied`, the `drawn`-th of this CTA.
+  // What is copied next: this thread's chunk of every 32nd fold, in a step of the `drawn`-th item.
   unsigned number;
-  int drawn = 0, step_copied = 0;
-  int phase = 0, offset = 0;  // of this thread's chunk: the token inside the fold, and the element of its row
+  int drawn = 0, steps_left = 0;
+  T const* query;
+  T const* key;
+  int query_token, queries_left, key_token, keys_left;
+  int phase, offset;  // of the chunk: the token inside the fold, and the element of its row
   bool ended = false;
 
   __device__ logsum_kernel(antidiagonal_arguments<T> const& arguments, unsigned char* shared)
@@ -64,52 +67,66 @@ struct logsum_kernel {
     if (thread < 32) next_antidiagonal(a, shape, number, items[at % ring]);
   }
 
-  /// Copies one step into a slot, and draws an item when it starts with one.
-  __device__ __forceinline__ void copy(int slot) {
-    if (!ended) {
-      item_type const& item = items[drawn % ring];
-      if (step_copied == 0) {
-        ended = item.rows < 0;
-        phase = thread % 8 * 8 / a.in.shape.head_dim;
-        offset = thread % 8 * 8 % a.in.shape.head_dim;
-        if (!ended) draw(drawn + 1);
-      }
-      if (!ended) {
-        int const stride = a.selector.stride, row = thread / 8;
-        std::uint32_t const to =
-            memory + static_cast<std::uint32_t>(slot * slot_bytes + tile::at(row, thread % 8));
-        copy_rows<shape.rows>(to, item.queries + offset, a.in.q.strides[1], row * stride + stride - 1 - phase,
-                              phase < stride ? item.queries_left : 0);
-        copy_rows<shape.columns>(to + key_offset, item.keys + offset, a.in.k.strides[1], row * stride + phase,
-                                 phase < stride ? item.keys_left : 0);
-        for (offset += depth; offset >= a.in.shape.head_dim; offset -= a.in.shape.head_dim) ++phase;
-        if (++step_copied == steps) {
-          step_copied = 0;
-          ++drawn;
-        }
-      }
-    }
-    ptx::end_copy_group();
+  /// Turns to the next item where the one in work is copied, and draws the one after it. Beyond the last
+  /// item zeros are copied.
+  __device__ __forceinline__ void begin_copy() {
+    if (steps_left > 0) return;
+    int const stride = a.selector.stride, head_dim = a.in.shape.head_dim, row = thread / 8;
+    item_type const& item = items[drawn % ring];
+    ended = ended || item.rows < 0;
+    if (!ended) draw(++drawn);
+    steps_left = steps;
+    phase = thread % 8 * 8 / head_dim;
+    offset = thread % 8 * 8 % head_dim;
+    query_token = row * stride + stride - 1 - phase;
+    key_token = row * stride + phase;
+    query = (ended ? a.in.q.data : item.queries + query_token * a.in.q.strides[1]) + offset;
+    key = (ended ? a.in.k.data : item.keys + key_token * a.in.k.strides[1]) + offset;
+    queries_left = ended ? 0 : item.queries_left;
+    keys_left = ended ? 0 : item.keys_left;
   }
 
-  /// This thread's chunk of every 32nd fold; tokens from `limit` on become zeros and are not read.
-  template <int Rows>
-  __device__ __forceinline__ void copy_rows(std::uint32_t to, T const* from, std::int64_t stride, int token, int limit) {
-    T const* source = from + token * stride;
-    int const folds = a.selector.stride * (threads / 8);
+  /// A quarter of a step. Tokens past the limit become zeros and are not read.
+  __device__ __forceinline__ void copy(std::uint32_t slot, int quarter) {
+    constexpr int folds = threads / 8, row_copies = shape.rows / folds / 4, column_copies = shape.columns / folds / 4;
+    std::uint32_t const to = slot + static_cast<std::uint32_t>(tile::at(thread / 8, thread % 8));
+    int const tokens = folds * a.selector.stride;
+    bool const inside = phase < a.selector.stride;
 #pragma unroll
-    for (int i = 0; i < Rows / (threads / 8); ++i, source += folds * stride, token += folds) {
-      bool const inside = token < limit;
-      ptx::copy_16(to + i * (threads / 8) * tile::row_bytes, inside ? source : from, inside ? 16 : 0);
-    }
+    for (int i = quarter * row_copies; i < (quarter + 1) * row_copies; ++i)
+      ptx::copy_16(to + i * folds * tile::row_bytes, query + i * (tokens * a.in.q.strides[1]),
+                   inside && query_token + i * tokens < queries_left ? 16 : 0);
+#pragma unroll
+    for (int i = quarter * column_copies; i < (quarter + 1) * column_copies; ++i)
+      ptx::copy_16(to + key_offset + i * folds * tile::row_bytes, key + i * (tokens * a.in.k.strides[1]),
+                   inside && key_token + i * tokens < keys_left ? 16 : 0);
+  }
+
+  /// To the next step of the item: on in the row, or to the next token of the folds, q's in reverse.
+  __device__ __forceinline__ void end_copy() {
+    ptx::end_copy_group();
+    int const head_dim = a.in.shape.head_dim;
+    query += depth;
+    key += depth;
+    offset += depth;
+#pragma unroll
+    for (int i = 0; i < depth / 32; ++i)
+      if (offset >= head_dim) {
+        offset -= head_dim;
+        ++phase;
+        query -= head_dim + a.in.q.strides[1];
+        key += a.in.k.strides[1] - head_dim;
+        --query_token;
+        ++key_token;
+      }
+    --steps_left;
   }
 
   /// The fragments of product `k` of the step in a slot.
-  __device__ __forceinline__ void load(int slot, int k) {
-    std::uint32_t const base = memory + static_cast<std::uint32_t>(slot * slot_bytes);
-    std::uint32_t const rows = base + static_cast<std::uint32_t>(tile::at(first_row() + lane % 16, lane / 16));
+  __device__ __forceinline__ void load(std::uint32_t slot, int k) {
+    std::uint32_t const rows = slot + static_cast<std::uint32_t>(tile::at(first_row() + lane % 16, lane / 16));
     std::uint32_t const columns =
-        base + key_offset +
+        slot + key_offset +
         static_cast<std::uint32_t>(tile::at(first_column() + lane % 8 + lane / 16 * 8, lane / 8 % 2));
 #pragma unroll
     for (int f = 0; f < 4; ++f) {
@@ -205,32 +222,35 @@ struct logsum_kernel {
   __device__ __forceinline__ void run() {
     if (thread < 32) number = draw_antidiagonal(a);
     draw(0);
-    for (int slot = 0; slot < slots - 1; ++slot) {
+    for (int i = 0; i < slots - 1; ++i) {
       __syncthreads();
-      copy(slot);
+      begin_copy();
+      for (int k = 0; k < 4; ++k) copy(memory + i * slot_bytes, k);
+      end_copy();
     }
     ptx::wait_copy_groups<slots - 2>();
     __syncthreads();
-    load(0, 0);
-    int slot = 0;
+    load(memory, 0);
+    std::uint32_t const end = memory + slots * slot_bytes;
+    std::uint32_t slot = memory, last = end - slot_bytes;  // the step in work, and the one before it
     for (int at = 0; items[at % ring].rows >= 0; ++at) {
       clear();
 #pragma unroll 1
       for (int step = 0; step < steps; ++step) {
-        int const next = slot + 1 == slots ? 0 : slot + 1;
-        // Every warp is done with the slot before this one.
-        copy(slot == 0 ? slots - 1 : slot - 1);
+        std::uint32_t const next = slot + slot_bytes == end ? memory : slot + slot_bytes;
+        begin_copy();
 #pragma unroll
-        for (int k = 0; k < depth / 16; ++k) {
-          if (k + 1 < depth / 16) {
-            load(slot, k + 1);
-          } else {
+        for (int k = 0; k < 4; ++k) {
+          copy(last, k);  // every warp is done with it
+          if (k == 3) {
+            end_copy();
             ptx::wait_copy_groups<slots - 2>();
             __syncthreads();
-            load(next, 0);
           }
+          load(k == 3 ? next : slot, (k + 1) % 4);
           multiply(k);
         }
+        last = slot;
         slot = next;
       }
       store(items[at % ring]);

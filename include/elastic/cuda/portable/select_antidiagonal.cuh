@@ -131,8 +131,9 @@ void launch_logsums(antidiagonal_arguments<T> const& a, int device, cudaStream_t
     require(tiles < (std::int64_t{1} << 31), "q", tiles, "fewer than 2^31 tiles of folded queries and keys");
     int processors = 0, residents = 0;
     cuda_call(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device), "cudaDeviceGetAttribute");
-    cuda_call(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&residents, entry, threads, static_cast<std::size_t>(bytes)),
-              "cudaOccupancyMaxActiveBlocksPerMultiprocessor");
+    cuda_call(
+        cudaOccupancyMaxActiveBlocksPerMultiprocessor(&residents, entry, threads, static_cast<std::size_t>(bytes)),
+        "cudaOccupancyMaxActiveBlocksPerMultiprocessor");
     plan_antidiagonal<T><<<1, antidiagonal_plan_threads, 0, stream>>>(a, shape);
     cuda_call(cudaGetLastError(), "plan_antidiagonal");
     auto const grid = minimum<std::int64_t>(tiles, std::int64_t{processors} * maximum(residents, 1));
