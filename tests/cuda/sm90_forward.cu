@@ -1,6 +1,7 @@
 // The Hopper kernel beside the portable one, on problems larger than the random ones: many items for each CTA, items of
 // one tile and of none, packed sequences with NaN around them, blocks of 64, chunks. Both must give the same to within
 // the rounding of 16-bit results, and the Hopper kernel the same bits twice.
+#include <elastic/cuda/portable/launch.cuh>
 #include <elastic/cuda/sm90/launch.cuh>
 
 #include <doctest/doctest.h>

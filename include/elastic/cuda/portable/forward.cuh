@@ -8,6 +8,7 @@
 #include <climits>
 
 #include <elastic/cuda/architecture.hpp>
+#include <elastic/cuda/logarithms.hpp>
 #include <elastic/cuda/portable/tuning.hpp>
 #include <elastic/cuda/portable/work.cuh>
 #include <elastic/cuda/ptx/copy.cuh>
@@ -21,9 +22,6 @@ inline constexpr int compiled_capability = __CUDA_ARCH__ / 10;
 #else
 inline constexpr int compiled_capability = oldest_capability;
 #endif
-
-inline constexpr float log2_e = 1.4426950408889634f;
-inline constexpr float ln_2 = 0.6931471805599453f;
 
 /// Rows of `HeadDim` 16-bit elements in shared memory, in chunks of 16 bytes. Chunks are permuted by row
 /// inside 128 or 64 bytes, so that eight rows of one column of chunks lie in different banks.

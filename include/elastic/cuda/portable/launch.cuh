@@ -14,23 +14,7 @@ template <class M, class T, int HeadDim>
 using portable_kernel_for =
     std::conditional_t<std::is_same_v<T, float>, float_kernel<M, HeadDim>, portable_kernel<M, T, HeadDim>>;
 
-inline std::size_t portable_scratch_bytes(problem const& p) {
-  workspace_cursor cursor;
-  std::int64_t const heads = std::int64_t{p.batch} * p.query_heads;
-  cursor.take<unsigned>(1);
-  cursor.take<unsigned>(heads + 1);
-  cursor.take<int>(heads);
-  return cursor.used();
-}
-
-/// Heads whose keys and values fill about half of the L2 cache, a power of two.
-inline int section_heads_for(problem const& p, int element_bytes, int l2_bytes) {
-  std::int64_t const bytes = maximum<std::int64_t>(std::int64_t{2} * p.k_len * p.head_dim * element_bytes, 1);
-  std::int64_t const wanted = maximum<std::int64_t>(l2_bytes / 2 / bytes, 1) * p.group();
-  int heads = 1;
-  while (heads * 2 <= wanted && heads < planned_at_once) heads *= 2;
-  return heads;
-}
+inline std::size_t portable_scratch_bytes(problem const& p) { return plan_bytes(p); }
 
 /// Launches on the problem's stream. `scratch` is aligned and large enough.
 template <int HeadDim, class M, class Source, class T>
@@ -65,12 +49,7 @@ void portable_launch(M const& mode, problem const& p, heads_view<T const> const&
     require(source.run() % a.tile.columns == 0, "cache pages", source.run(),
             "a multiple of " + std::to_string(a.tile.columns) + " keys");
   a.first_tile = p.q_begin / a.tile.rows;
-  workspace_cursor cursor(scratch.data());
-  a.plan.heads = p.batch * p.query_heads;
-  a.plan.section_heads = section_heads_for(p, sizeof(T), l2_bytes);
-  a.plan.next = cursor.take<unsigned>(1);
-  a.plan.first = cursor.take<unsigned>(a.plan.heads + 1);
-  a.plan.order = cursor.take<int>(a.plan.heads);
+  a.plan = bind_plan(p, sizeof(T), l2_bytes, scratch);
 
   std::int64_t const items = std::int64_t{a.plan.heads} * (ceil_div(p.q_end, a.tile.rows) - a.first_tile);
   require(items < (std::int64_t{1} << 31), "q", items, "fewer than 2^31 query tiles in all heads");

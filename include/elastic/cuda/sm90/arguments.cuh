@@ -4,7 +4,7 @@
 
 #include <cuda.h>
 
-#include <elastic/cuda/portable/work.cuh>
+#include <elastic/cuda/work.cuh>
 
 namespace elastic::detail {
 

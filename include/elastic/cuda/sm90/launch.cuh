@@ -6,7 +6,6 @@
 #include <type_traits>
 
 #include <elastic/cuda/call.cuh>
-#include <elastic/cuda/portable/launch.cuh>
 #include <elastic/cuda/sm90/forward.cuh>
 #include <elastic/cuda/sm90/tensor_map.cuh>
 
@@ -67,12 +66,7 @@ bool sm90_launch(M const& mode, problem const& p, heads_view<T const> const& q, 
                 make_tensor_map(source.k, tile.columns),
                 make_tensor_map(source.v, tile.columns),
                 make_tensor_map(out, sm90_consumer_rows)};
-    workspace_cursor cursor(scratch.data());
-    a.plan.heads = p.batch * p.query_heads;
-    a.plan.section_heads = section_heads_for(p, sizeof(T), l2_bytes);
-    a.plan.next = cursor.take<unsigned>(1);
-    a.plan.first = cursor.take<unsigned>(a.plan.heads + 1);
-    a.plan.order = cursor.take<int>(a.plan.heads);
+    a.plan = bind_plan(p, sizeof(T), l2_bytes, scratch);
 
     std::int64_t const items = std::int64_t{a.plan.heads} * (ceil_div(p.q_end, tile.rows) - a.first_tile);
     require(items < (std::int64_t{1} << 31), "q", items, "fewer than 2^31 query tiles in all heads");

@@ -4,7 +4,7 @@
 //   consumers  empty stages and slots       → loader, scheduler
 #pragma once
 
-#include <elastic/cuda/portable/work.cuh>
+#include <elastic/cuda/work.cuh>
 #include <elastic/cuda/ptx/mbarrier.cuh>
 #include <elastic/cuda/sm90/tuning.hpp>
 

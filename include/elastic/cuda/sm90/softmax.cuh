@@ -5,8 +5,11 @@
 // 2^8, and O and l need no rescaling.
 #pragma once
 
-#include <elastic/cuda/portable/forward.cuh>
+#include <cstdint>
+
+#include <elastic/cuda/logarithms.hpp>
 #include <elastic/cuda/ptx/mma.cuh>
+#include <elastic/modes/mode.hpp>
 
 namespace elastic::detail {
 
