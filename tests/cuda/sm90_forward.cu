@@ -152,31 +152,43 @@ bool no_hopper(char const* test) {
 
 /// Block lists of a random density, some empty, in device memory.
 struct random_lists {
+  struct drawn {
+    std::vector<std::int32_t> entries, count;
+    std::vector<std::int64_t> begin;
+  };
   device_buffer<std::int32_t> entries, count;
   device_buffer<std::int64_t> begin;
   block_sparse mode;
-  random_lists(int batch, int heads, int q_len, int k_len, int block_rows, int block_columns, bool partial) {
+
+  static drawn draw_lists(int rows, int blocks, bool partial) {
     dice r(3);
-    std::vector<std::int32_t> e, c;
-    std::vector<std::int64_t> b;
-    int const rows = ceil_div(q_len, block_rows);
-    for (int i = 0; i < batch * heads * rows; ++i) {
-      b.push_back(std::int64_t(e.size()));
+    drawn d;
+    for (int i = 0; i < rows; ++i) {
+      d.begin.push_back(std::int64_t(d.entries.size()));
       bool const empty = r.one_in(8);
-      for (int block = ceil_div(k_len, block_columns) - 1; !empty && block >= 0; --block)
-        if (r.one_in(3)) e.push_back(partial && r.one_in(2) ? ~block : block);
-      c.push_back(std::int32_t(std::int64_t(e.size()) - b.back()));
+      for (int block = blocks - 1; !empty && block >= 0; --block)
+        if (r.one_in(3)) d.entries.push_back(partial && r.one_in(2) ? ~block : block);
+      d.count.push_back(std::int32_t(std::int64_t(d.entries.size()) - d.begin.back()));
     }
-    e.push_back(0);
-    new (&entries) device_buffer<std::int32_t>(std::span<std::int32_t const>(e));
-    new (&count) device_buffer<std::int32_t>(std::span<std::int32_t const>(c));
-    new (&begin) device_buffer<std::int64_t>(std::span<std::int64_t const>(b));
-    mode.entries = entries.data();
-    mode.size = std::int64_t(e.size()) - 1;
-    mode.begin = {begin.data(), {batch, heads, rows}};
-    mode.count = {count.data(), {batch, heads, rows}};
+    d.entries.push_back(0);
+    return d;
+  }
+  random_lists(int batch, int heads, int q_len, int k_len, int block_rows, int block_columns, bool partial)
+      : random_lists(draw_lists(batch * heads * ceil_div(q_len, block_rows), ceil_div(k_len, block_columns), partial)) {
+    std::array<std::int64_t, 3> const shape{batch, heads, ceil_div(q_len, block_rows)};
+    mode.begin = {begin.data(), shape};
+    mode.count = {count.data(), shape};
     mode.block_rows = block_rows;
     mode.block_columns = block_columns;
+  }
+
+ private:
+  explicit random_lists(drawn const& d)
+      : entries(std::span<std::int32_t const>(d.entries)),
+        count(std::span<std::int32_t const>(d.count)),
+        begin(std::span<std::int64_t const>(d.begin)) {
+    mode.entries = entries.data();
+    mode.size = std::int64_t(d.entries.size()) - 1;
   }
 };
 

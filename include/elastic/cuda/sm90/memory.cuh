@@ -4,9 +4,9 @@
 //   consumers  empty stages and slots       → loader, scheduler
 #pragma once
 
-#include <elastic/cuda/work.cuh>
 #include <elastic/cuda/ptx/mbarrier.cuh>
 #include <elastic/cuda/sm90/tuning.hpp>
+#include <elastic/cuda/work.cuh>
 
 namespace elastic::detail {
 
