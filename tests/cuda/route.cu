@@ -221,6 +221,27 @@ TEST_CASE("a captured MLP router decides anew for new keys; 1000 launches give t
   cudaStreamDestroy(stream);
 }
 
+TEST_CASE("wild lengths in device memory stay inside the keys") {
+  if (device_missing("the MLP router: wild lengths")) return;
+  dice r(8);
+  mlp_router router{upload(mlp_weights::untrained(64, 2))};
+  device_buffer<half> const keys(std::size_t(300 * 2 * 64));
+  device_buffer<std::int32_t> const routed(std::size_t(5 * 4));
+  cuda_call(cudaMemset(keys.data(), 0, keys.size() * 2), "cudaMemset");
+  for (int round = 0; round < 20; ++round) {
+    std::vector<std::int32_t> starts(6);
+    for (auto& start : starts) start = r.one_in(2) ? r.between(-5, 305) : static_cast<std::int32_t>(r.bits());
+    device_buffer<std::int32_t> const starts_memory{std::span<std::int32_t const>(starts)};
+    router.pooling = r.one_in(2) ? pooling::mean : pooling::boundary;
+    options o;
+    o.cu_seqlens_k = {starts_memory.data(), starts_memory.size()};
+    o.max_k_len = 300;
+    attention<mode_type, mlp_router, gpu>({}, router)
+        .route(heads_view<half const>(keys.data(), {1, 300, 2, 64}), assignment_view(routed.data(), {5, 4}), {}, o);
+    CHECK(cudaDeviceSynchronize() == cudaSuccess);
+  }
+}
+
 TEST_CASE("routers of the head alone write a device's assignment") {
   if (device_missing("routers of the head alone")) return;
   int const batch = 130, heads = 32, kv_heads = 8;

@@ -129,3 +129,8 @@ TEST_CASE_TEMPLATE("attention through the selection", T, half, bfloat16) {
     CHECK(misjudged_attention<T>(cuda_for<64>{}, s, r, {64}) == "");
   }
 }
+
+TEST_CASE("wild lengths and routes in device memory stay inside the tensors") {
+  if (device_missing("MoBA: wild lengths and routes")) return;
+  select_from_wild_memory(cuda_for<64>{}, moba{16, 3});
+}

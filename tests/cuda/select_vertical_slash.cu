@@ -126,3 +126,8 @@ TEST_CASE_TEMPLATE("attention through the selection", T, half, bfloat16) {
     CHECK(misjudged_attention<T>(cuda_for<64>{}, s, r, {64}) == "");
   }
 }
+
+TEST_CASE("wild lengths and routes in device memory stay inside the tensors") {
+  if (device_missing("vertical-slash: wild lengths and routes")) return;
+  select_from_wild_memory(cuda_for<64>{}, vertical_slash{40, 60, 4, 10, 64});
+}

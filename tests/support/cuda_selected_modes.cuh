@@ -77,4 +77,33 @@ std::string misjudged_attention(Backend const& backend, Selector const& s, dice&
   return misjudged<T>(truth, p, x.q->host(), plain_keys<T>{x.k->host(), x.v->host()}, given, {}, host_routes);
 }
 
+/// Selects with nonsense in the device's cu_seqlens and assignment; the compute-sanitizer sees what is out of bounds.
+template <class Backend, class Selector>
+void select_from_wild_memory(Backend const& backend, Selector const& s) {
+  constexpr int rows = 300, heads = 4, sequences = 3;
+  dice r(9);
+  device_buffer<half> const q(std::size_t(rows * heads * 64)), k(std::size_t(rows * 2 * 64));
+  cuda_call(cudaMemset(q.data(), 0, q.size() * 2), "cudaMemset");
+  cuda_call(cudaMemset(k.data(), 0, k.size() * 2), "cudaMemset");
+  heads_view<half const> const queries(q.data(), {1, rows, heads, 64}), keys(k.data(), {1, rows, 2, 64});
+  for (int round = 0; round < 20; ++round) {
+    auto const wild = [&](std::size_t n) {
+      std::vector<std::int32_t> values(n);
+      for (auto& value : values) value = r.one_in(2) ? r.between(-5, 305) : static_cast<std::int32_t>(r.bits());
+      return values;
+    };
+    device_buffer<std::int32_t> const starts_q{std::span<std::int32_t const>(wild(sequences + 1))};
+    device_buffer<std::int32_t> const starts_k{std::span<std::int32_t const>(wild(sequences + 1))};
+    device_buffer<std::int32_t> const routes{std::span<std::int32_t const>(wild(sequences * heads))};
+    options o;
+    o.cu_seqlens_q = {starts_q.data(), starts_q.size()};
+    o.cu_seqlens_k = {starts_k.data(), starts_k.size()};
+    o.max_q_len = o.max_k_len = rows;
+    attention<Selector, fixed_router, Backend> const attend{s, {}, backend};
+    device_buffer<std::byte> const space(attend.workspace_bytes(attend.shape(queries, keys, o)));
+    attend.select(queries, keys, const_assignment_view(routes.data(), {sequences, heads}), {space.data(), space.size()}, o);
+    CHECK(cudaDeviceSynchronize() == cudaSuccess);
+  }
+}
+
 }  // namespace elastic::testing
