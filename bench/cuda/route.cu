@@ -91,7 +91,8 @@ int main(int argc, char** argv) {
     if (length <= longest) time(pooling::mean, 1, length);
   attention<hybrid<full, streaming>, ratio_router, cuda_for<head_dim>> const simple;
   heads_view<bfloat16 const> const view(keys, {1, 512, kv_heads, head_dim});
-  std::printf("| a head router, for the floor of a launch | 1 | 512 | %.2f |\n", microseconds(stream, launches, 21, [&] {
+  std::printf("| a head router, for the floor of a launch | 1 | 512 | %.2f |\n",
+              microseconds(stream, launches, 21, [&] {
                 simple.route(view, assignment_view(routes, {1, query_heads}), {}, o);
               }));
 }

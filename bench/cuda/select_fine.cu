@@ -43,7 +43,8 @@ void time(char const* name, Selector const& s, std::int64_t length) {
   fill<<<1024, 256>>>(reinterpret_cast<std::uint16_t*>(q), rows * query_heads * head_dim, 1);
   fill<<<1024, 256>>>(reinterpret_cast<std::uint16_t*>(k), rows * kv_heads * head_dim, 2);
   attention<Selector, fixed_router, cuda_for<head_dim>> const attend{s};
-  heads_view<bfloat16 const> const queries(q, {1, length, query_heads, head_dim}), keys(k, {1, length, kv_heads, head_dim});
+  heads_view<bfloat16 const> const queries(q, {1, length, query_heads, head_dim}),
+      keys(k, {1, length, kv_heads, head_dim});
   problem const p = attend.shape(queries, keys);
   std::size_t const bytes = attend.workspace_bytes(p);
   int const rows_at_once = attend.chunk_rows(p);
@@ -68,7 +69,8 @@ void time(char const* name, Selector const& s, std::int64_t length) {
   std::nth_element(times.begin(), times.begin() + 2, times.end());
   std::printf("| %s | %lld | %d | %.3f | %.0f |\n", name, static_cast<long long>(length), rows_at_once, times[2],
               static_cast<double>(bytes) / (1 << 20));
-  for (void* memory : {static_cast<void*>(q), static_cast<void*>(k), static_cast<void*>(routes), static_cast<void*>(space)})
+  for (void* memory :
+       {static_cast<void*>(q), static_cast<void*>(k), static_cast<void*>(routes), static_cast<void*>(space)})
     call(cudaFree(memory));
 }
 
@@ -80,8 +82,9 @@ int main(int argc, char** argv) {
   if (lengths.empty()) lengths = {16384, 131072};
   cudaDeviceProp device;
   call(cudaGetDeviceProperties(&device, 0));
-  std::printf("%s, %d multiprocessors\n| selector | length | rows at once | ms | workspace MiB |\n|---|---|---|---|---|\n",
-              device.name, device.multiProcessorCount);
+  std::printf(
+      "%s, %d multiprocessors\n| selector | length | rows at once | ms | workspace MiB |\n|---|---|---|---|---|\n",
+      device.name, device.multiProcessorCount);
   for (std::int64_t const length : lengths) {
     time("MoBA, 8 of blocks of 1024", moba{}, length);
     time("vertical-slash, 1000 + 6096", vertical_slash{}, length);

@@ -40,7 +40,9 @@ struct random_keys {
   problem p;
 
   random_keys(dice& r, int head_dim, int kv_heads, int group, int sequences, int longest) {
-    auto const length = [&] { return r.one_in(3) ? r.pick({0, 1, 99, 100, 150, 199, 200, 201}) : r.between(0, longest); };
+    auto const length = [&] {
+      return r.one_in(3) ? r.pick({0, 1, 99, 100, 150, 199, 200, 201}) : r.between(0, longest);
+    };
     bool const packed = sequences > 0 && r.one_in(2);
     std::int64_t rows = length();
     if (packed) {
@@ -81,7 +83,8 @@ void compare(dice& r, tally& sum, int longest) {
   int const kv_heads = r.pick({1, 2, 3, 8}), sequences = r.pick({0, 1, 1, 2, 3, 5, 9, 17}), layers = r.between(1, 3);
   int const logits = r.pick({1, 2, 2}), hidden = r.one_in(3) ? r.between(1, 300) : 4 * head_dim;
   random_keys<T> const keys(r, head_dim, kv_heads, group, sequences, longest);
-  mlp_router router{random_weights(r, {head_dim, hidden, r.one_in(3) ? r.between(1, 90) : head_dim, hidden, head_dim, logits}, layers)};
+  mlp_router router{random_weights(
+      r, {head_dim, hidden, r.one_in(3) ? r.between(1, 90) : head_dim, hidden, head_dim, logits}, layers)};
   router.pooling = r.one_in(2) ? pooling::mean : pooling::boundary;
   router.class_index = r.one_in(2) ? class_index::code : class_index::paper;
   options o = keys.o;
@@ -89,7 +92,8 @@ void compare(dice& r, tally& sum, int longest) {
   problem p = make_keys_problem(heads_view<T const>(keys.host.view), o, kv_heads * group);
   auto const exact = activations_on(reference{}, router, keys.host.view, p);
   std::vector<std::int32_t> expected(static_cast<std::size_t>(p.batch * p.query_heads));
-  elastic::detail::write_decisions(router, exact, p, routes<mode_type>, assignment_view(expected.data(), {p.batch, p.query_heads}));
+  elastic::detail::write_decisions(router, exact, p, routes<mode_type>,
+                                   assignment_view(expected.data(), {p.batch, p.query_heads}));
 
   device_tensor<T, 4> const device_keys(keys.host);
   device_buffer<std::int32_t> const starts{std::span<std::int32_t const>(keys.starts)};
@@ -123,10 +127,12 @@ void compare(dice& r, tally& sum, int longest) {
     if ((i == 0 || (i - 1) % 2 != 0 || (i - 1) / 2 >= expected.size()) && first[i] != -7) ++sum.wrong;
   for (int b = 0; b < p.batch; ++b)
     for (int h = 0; h < p.query_heads; ++h) {
-      std::size_t const row = static_cast<std::size_t>(b * p.kv_heads + h / p.group()), n = static_cast<std::size_t>(logits);
+      std::size_t const row = static_cast<std::size_t>(b * p.kv_heads + h / p.group()),
+                        n = static_cast<std::size_t>(logits);
       double const gap = std::abs(n == 1 ? exact.logits[row] : exact.logits[row * 2] - exact.logits[row * 2 + 1]);
       bool const tie = gap <= 1e-5 * magnitude;
-      bool const same = first[1 + 2 * static_cast<std::size_t>(b + p.batch * h)] == expected[static_cast<std::size_t>(b * p.query_heads + h)];
+      bool const same = first[1 + 2 * static_cast<std::size_t>(b + p.batch * h)] ==
+                        expected[static_cast<std::size_t>(b * p.query_heads + h)];
       ++sum.heads;
       sum.ties += tie;
       sum.differ += !same;
@@ -200,7 +206,8 @@ TEST_CASE("a captured MLP router decides anew for new keys; 1000 launches give t
     cuda_call(cudaStreamSynchronize(stream), "cudaStreamSynchronize");
     std::vector<std::int32_t> expected(routed.size());
     attention<mode_type, mlp_router, reference>({}, router)
-        .route(heads_view<half const>(values.data(), {batch, rows, heads, d}), assignment_view(expected.data(), {batch, heads * 4}), {});
+        .route(heads_view<half const>(values.data(), {batch, rows, heads, d}),
+               assignment_view(expected.data(), {batch, heads * 4}), {});
     CHECK(routed.read() == expected);
     sparse += static_cast<int>(std::count(expected.begin(), expected.end(), 1));
   }
@@ -253,10 +260,12 @@ TEST_CASE("routers of the head alone write a device's assignment") {
   auto const check = [&](auto const& router) {
     std::vector<std::int32_t> expected(std::size_t(batch * heads), -1);
     attention<mode_type, std::remove_cvref_t<decltype(router)>, reference>({}, router)
-        .route(heads_view<half const>(memory.data(), shape), assignment_view(expected.data(), {batch, heads}, {1, batch}), {}, o);
+        .route(heads_view<half const>(memory.data(), shape),
+               assignment_view(expected.data(), {batch, heads}, {1, batch}), {}, o);
     device_buffer<std::int32_t> const routed(expected.size());
     attention<mode_type, std::remove_cvref_t<decltype(router)>, gpu>({}, router)
-        .route(heads_view<half const>(device_memory.data(), shape), assignment_view(routed.data(), {batch, heads}, {1, batch}), {}, o);
+        .route(heads_view<half const>(device_memory.data(), shape),
+               assignment_view(routed.data(), {batch, heads}, {1, batch}), {}, o);
     CHECK(routed.read() == expected);
   };
   check(fixed_router{});

@@ -52,7 +52,8 @@ void compare(dice& r, tally& sum, int longest) {
   sum.wrong_lists += one != other;
   mode.validate(p);
 
-  select_inputs<T> const in{x.q->host(), x.k->host(), p, const_assignment_view(routes.data(), {p.batch, p.query_heads}), 1};
+  select_inputs<T> const in{x.q->host(), x.k->host(), p, const_assignment_view(routes.data(), {p.batch, p.query_heads}),
+                            1};
   gates_on(reference{}, s, in, [&](where const& w, int q, std::vector<double> const& gates) {
     int const n = static_cast<int>(gates.size());
     int kept = 0;
@@ -69,7 +70,8 @@ void compare(dice& r, tally& sum, int longest) {
     sum.wrong += kept != minimum(s.k, n) || (n > 0 && !given.blocks.test(mode.row(w, q), n - 1));
     sum.wrong += best_left - worst_kept > 1e-5 * largest;  // a choice that rounding cannot excuse
     sum.differ += best_left > worst_kept;
-    sum.near_ties += std::isfinite(best_left) && std::isfinite(worst_kept) && std::abs(worst_kept - best_left) < 1e-5 * largest;
+    sum.near_ties +=
+        std::isfinite(best_left) && std::isfinite(worst_kept) && std::abs(worst_kept - best_left) < 1e-5 * largest;
   });
 }
 
@@ -111,7 +113,8 @@ TEST_CASE("ties go to the lower block") {
     problem const p = attend.shape(queries, keys);
     device_buffer<std::byte> const space(attend.workspace_bytes(p));
     attend.select(queries, keys, const_assignment_view(routed.data(), {1, 1}), {space.data(), space.size()});
-    selected_run const exact(reference{}, s, heads_view<half const>(q.data(), shape), heads_view<half const>(k.data(), shape));
+    selected_run const exact(reference{}, s, heads_view<half const>(q.data(), shape),
+                             heads_view<half const>(k.data(), shape));
     auto memory = space.read();
     workspace_cursor cursor(memory.data());
     moba::storage const given = s.bind(p, cursor);

@@ -23,7 +23,9 @@ void judge(bit_rows const& bits, std::int64_t row, std::vector<double> const& su
   int const n = static_cast<int>(sums.size());
   double worst_kept = std::numeric_limits<double>::infinity(), best_left = -worst_kept, largest = 1e-6;
   int kept = 0, near = 0;
-  auto const score = [&](int i) { return i < forced ? std::numeric_limits<double>::infinity() : sums[static_cast<std::size_t>(i)]; };
+  auto const score = [&](int i) {
+    return i < forced ? std::numeric_limits<double>::infinity() : sums[static_cast<std::size_t>(i)];
+  };
   for (int i = 0; i < n; ++i) {
     bool const taken = bits.test(row, i);
     kept += taken;
@@ -77,7 +79,8 @@ void compare(dice& r, tally& sum, int longest) {
         if (given.offsets.test(row, i)) expected.take_offset(w, i);
       }
       for (bit_rows vertical_slash::storage::*bits :
-           {&vertical_slash::storage::columns, &vertical_slash::storage::offsets, &vertical_slash::storage::differences})
+           {&vertical_slash::storage::columns, &vertical_slash::storage::offsets,
+            &vertical_slash::storage::differences})
         for (int word = 0; word < (given.*bits).words_per_row; ++word)
           sum.wrong += (given.*bits).row(row)[word] != (expected.*bits).row(row)[word];
       for (int i = p.q_begin / chunk_alignment; comes && i < ceil_div(minimum(p.q_end, w.q_len), chunk_alignment); ++i)
@@ -89,7 +92,8 @@ void compare(dice& r, tally& sum, int longest) {
   sum.wrong_lists += one != other;
   given.selected().validate(p);
 
-  select_inputs<T> const in{x.q->host(), x.k->host(), p, const_assignment_view(routes.data(), {p.batch, p.query_heads}), 1};
+  select_inputs<T> const in{x.q->host(), x.k->host(), p, const_assignment_view(routes.data(), {p.batch, p.query_heads}),
+                            1};
   column_and_offset_sums_on(reference{}, s, in, [&](where const& w, auto const& columns, auto const& offsets) {
     std::int64_t const row = given.selected().row(w);
     judge(given.columns, row, columns, s.columns_of(w), s.forced_columns, sum);

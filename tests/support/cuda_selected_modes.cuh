@@ -47,7 +47,8 @@ struct drawn_problem {
 
 /// Attention through hybrid<full, Selector>, judged against what was selected.
 template <element T, class Backend, class Selector>
-std::string misjudged_attention(Backend const& backend, Selector const& s, dice& r, std::initializer_list<int> head_dims) {
+std::string misjudged_attention(Backend const& backend, Selector const& s, dice& r,
+                                std::initializer_list<int> head_dims) {
   drawn_problem<T> x(r, head_dims, 500);
   x.o.q_begin = 0;
   x.o.q_end = -1;
@@ -101,7 +102,8 @@ void select_from_wild_memory(Backend const& backend, Selector const& s) {
     o.max_q_len = o.max_k_len = rows;
     attention<Selector, fixed_router, Backend> const attend{s, {}, backend};
     device_buffer<std::byte> const space(attend.workspace_bytes(attend.shape(queries, keys, o)));
-    attend.select(queries, keys, const_assignment_view(routes.data(), {sequences, heads}), {space.data(), space.size()}, o);
+    attend.select(queries, keys, const_assignment_view(routes.data(), {sequences, heads}), {space.data(), space.size()},
+                  o);
     CHECK(cudaDeviceSynchronize() == cudaSuccess);
   }
 }

@@ -128,7 +128,8 @@ struct vertical_slash {
       int const first = maximum(w.position(rows.first), 0), end = maximum(w.position(rows.last) + 1, 0);
       int count = 0;
       for (int tile = ceil_div(end, list_columns) - 1; tile >= 0; --tile)
-        if (sight const seen = sight_of(head, first, end, tile); seen.some) entries[count++] = seen.every ? tile : ~tile;
+        if (sight const seen = sight_of(head, first, end, tile); seen.some)
+          entries[count++] = seen.every ? tile : ~tile;
       lists.begin[list] = list * lists.capacity;
       lists.count[list] = count;
     }

@@ -65,10 +65,8 @@ __device__ __forceinline__ void add_dots(float (&sums)[4], eight<Q> const& upper
     for (int i = 0; i < 8; i += 2) {
       split<Q> const a0(upper[i]), a1(lower[i]), a2(upper[i + 1]), a3(lower[i + 1]);
       split<K> const b0(other[i]), b1(other[i + 1]);
-      if constexpr (std::is_same_v<Q, float>)
-        ptx::mma_tf32(sums, {a0.low, a1.low, a2.low, a3.low}, b0.high, b1.high);
-      if constexpr (std::is_same_v<K, float>)
-        ptx::mma_tf32(sums, {a0.high, a1.high, a2.high, a3.high}, b0.low, b1.low);
+      if constexpr (std::is_same_v<Q, float>) ptx::mma_tf32(sums, {a0.low, a1.low, a2.low, a3.low}, b0.high, b1.high);
+      if constexpr (std::is_same_v<K, float>) ptx::mma_tf32(sums, {a0.high, a1.high, a2.high, a3.high}, b0.low, b1.low);
       ptx::mma_tf32(sums, {a0.high, a1.high, a2.high, a3.high}, b0.high, b1.high);
     }
   }

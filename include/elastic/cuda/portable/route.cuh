@@ -231,7 +231,9 @@ __global__ void __launch_bounds__(mlp_threads) route_by_mlp(__grid_constant__ ml
 /// The parts of the shared memory for `rows` rows; weights as many layers as fit `bytes` in all.
 template <element T>
 mlp_layout lay_out_mlp(packed_linear const (&linear)[mlp_layout::linears], int rows, int team, int bytes) {
-  auto const padded = [](std::int64_t n) { return static_cast<int>(minimum<std::int64_t>(ceil_div<std::int64_t>(n, 4) * 4, 1 << 28)); };
+  auto const padded = [](std::int64_t n) {
+    return static_cast<int>(minimum<std::int64_t>(ceil_div<std::int64_t>(n, 4) * 4, 1 << 28));
+  };
   mlp_layout at{};
   std::int64_t used = 0;
   auto const take = [&](std::int64_t floats) {
@@ -247,7 +249,8 @@ mlp_layout lay_out_mlp(packed_linear const (&linear)[mlp_layout::linears], int r
   for (int j = 0; j < mlp_layout::linears; ++j)
     at.biases[j] = take(j + 1 < mlp_layout::linears ? ceil_div(linear[j].outputs, team) : 2);
   for (int j = 0; j < mlp_layout::linears; ++j) {
-    std::int64_t const floats = std::int64_t{j + 1 < mlp_layout::linears ? ceil_div(linear[j].outputs, team) : 2} * linear[j].row;
+    std::int64_t const floats =
+        std::int64_t{j + 1 < mlp_layout::linears ? ceil_div(linear[j].outputs, team) : 2} * linear[j].row;
     bool const fits = (used + floats + 4) * 4 <= bytes;
     at.weights[j] = fits ? take(floats) : -1;
   }
@@ -286,7 +289,8 @@ void cuda_route_by_mlp(mlp_router const& router, heads_view<T const> const& keys
   require(d % piece<T> == 0 && d <= mlp_threads * piece<T>, "k_pre_rope head_dim", d,
           "a multiple of 16 bytes, at most " + std::to_string(mlp_threads * piece<T>));
   auto const& copy = router.weights.on_device();
-  require(copy.values != nullptr, "mlp_router.weights", "weights in host memory alone", "upload(weights) (cuda/upload.cuh)");
+  require(copy.values != nullptr, "mlp_router.weights", "weights in host memory alone",
+          "upload(weights) (cuda/upload.cuh)");
   cuda_device const device = current_device();
   require(copy.device == device.number, "mlp_router.weights", "a copy on device " + std::to_string(copy.device),
           "one on the current device, " + std::to_string(device.number));
@@ -303,8 +307,10 @@ void cuda_route_by_mlp(mlp_router const& router, heads_view<T const> const& keys
   cudaFuncAttributes attributes;
   cuda_call(cudaFuncGetAttributes(&attributes, route_by_mlp<1, T>), "cudaFuncGetAttributes");
   int bytes = 0, processors = 0;
-  cuda_call(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device.number), "cudaDeviceGetAttribute");
-  cuda_call(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device.number), "cudaDeviceGetAttribute");
+  cuda_call(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device.number),
+            "cudaDeviceGetAttribute");
+  cuda_call(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device.number),
+            "cudaDeviceGetAttribute");
   int const team = mlp_team_for(attributes.ptxVersion);
 
   // As few rows for a team as let all teams run at once: then they read the weights side by side. Clusters stay

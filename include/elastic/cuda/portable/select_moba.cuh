@@ -21,9 +21,9 @@ inline constexpr int moba_warps = chunk_alignment / 16;
 struct moba_device_scratch {
   static constexpr std::int64_t most_gates = std::int64_t{1} << 26;  // floats, unless one CTA needs more
 
-  int blocks;    // of the longest sequence, to a multiple of 8
-  int ctas;      // that work on tiles
-  float* means;  // (batch, kv_heads, blocks, head_dim)
+  int blocks;            // of the longest sequence, to a multiple of 8
+  int ctas;              // that work on tiles
+  float* means;          // (batch, kv_heads, blocks, head_dim)
   std::uint32_t* gates;  // (ctas, blocks, 128), as keys that order like them
 
   moba_device_scratch(moba const& s, problem const& p, workspace_cursor& cursor)
@@ -51,7 +51,8 @@ __global__ void __launch_bounds__(256) means_of_blocks(__grid_constant__ moba_ar
   constexpr int width = HeadDim / piece<T>, slots = 256 / width;
   __shared__ float sums[slots][HeadDim];
   problem const& p = a.in.shape;
-  int const block = static_cast<int>(blockIdx.x % a.scratch.blocks), head = static_cast<int>(blockIdx.x / a.scratch.blocks);
+  int const block = static_cast<int>(blockIdx.x % a.scratch.blocks),
+            head = static_cast<int>(blockIdx.x / a.scratch.blocks);
   int const batch = head / p.kv_heads, kv_head = head % p.kv_heads;
   bool wanted = false;
   for (int h = kv_head * p.group(); h < (kv_head + 1) * p.group(); ++h) wanted = wanted || a.in.comes(batch, h);
@@ -145,7 +146,8 @@ __global__ void __launch_bounds__(32 * moba_warps) select_blocks(__grid_constant
   moba_selected const selected = storage.selected();
   int const warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
   int const words = storage.blocks.words_per_row;
-  std::uint32_t* const gates = a.scratch.gates + std::int64_t{blockIdx.x} * a.scratch.blocks * chunk_alignment + 16 * warp;
+  std::uint32_t* const gates =
+      a.scratch.gates + std::int64_t{blockIdx.x} * a.scratch.blocks * chunk_alignment + 16 * warp;
 
   for (std::int64_t number = blockIdx.x; number < lists.rows(); number += gridDim.x) {
     list_item const item(lists, number);
@@ -176,8 +178,8 @@ __global__ void __launch_bounds__(32 * moba_warps) select_blocks(__grid_constant
       int const r = lane / 2, position = r < limit ? w.position(first + r) : -1;
       int const own = position < 0 ? -1 : position / a.s.block;
       bool const stored = first + r < p.q_end;
-      write_row_bits(gates + r, a.s.k > 1 ? maximum(own, 0) : 0, earlier, own < 0 ? 0 : a.s.k - 1, own < 0 ? INT_MAX : own,
-                     stored ? storage.blocks.row(selected.row(w, first + r)) : nullptr, words);
+      write_row_bits(gates + r, a.s.k > 1 ? maximum(own, 0) : 0, earlier, own < 0 ? 0 : a.s.k - 1,
+                     own < 0 ? INT_MAX : own, stored ? storage.blocks.row(selected.row(w, first + r)) : nullptr, words);
     }
     __syncthreads();
 

@@ -18,18 +18,18 @@ struct cuda_for;
 namespace detail {
 
 struct vertical_slash_device_scratch {
-  static constexpr int keys = 128;         // of a tile
-  static constexpr int queries = 64;       // taken at once
-  static constexpr int most_splits = 64;   // of the keys
+  static constexpr int keys = 128;        // of a tile
+  static constexpr int queries = 64;      // taken at once
+  static constexpr int most_splits = 64;  // of the keys
 
-  int tiles;          // of the longest sequence
-  int split_tiles;    // tiles of a split
+  int tiles;        // of the longest sequence
+  int split_tiles;  // tiles of a split
   int splits;
-  int rows;           // of the estimate
-  float2* softmax;    // (batch, query_heads, splits, rows): maximum, and sum below it
-  float* columns;     // (batch, query_heads, k_len)
-  float* offsets;     // (batch, query_heads, k_len)
-  float* diagonals;   // (batch, query_heads, tiles, keys + rows): sums inside a tile
+  int rows;          // of the estimate
+  float2* softmax;   // (batch, query_heads, splits, rows): maximum, and sum below it
+  float* columns;    // (batch, query_heads, k_len)
+  float* offsets;    // (batch, query_heads, k_len)
+  float* diagonals;  // (batch, query_heads, tiles, keys + rows): sums inside a tile
 
   vertical_slash_device_scratch(vertical_slash const& s, problem const& p, workspace_cursor& cursor)
       : tiles(ceil_div(p.k_len, keys)),

@@ -15,7 +15,9 @@ __device__ __forceinline__ int cluster_rank() {
 }
 
 /// What was stored before is seen by every thread of the cluster after its wait.
-__device__ __forceinline__ void cluster_arrive() { asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory"); }
+__device__ __forceinline__ void cluster_arrive() {
+  asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+}
 __device__ __forceinline__ void cluster_wait() { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
 
 /// `to` in this CTA's shared memory names the same place in that of CTA `rank`.
