@@ -7,6 +7,7 @@
 
 #include "ablation/grid.hpp"
 #include "ablation/report.hpp"
+#include "support/backends.hpp"
 #include "support/program.hpp"
 
 namespace examples {
@@ -107,6 +108,12 @@ mlp_router make_router(arguments const& given, std::vector<layer_run> const& lay
   return {.weights = mlp_weights(std::move(all))};
 }
 
+std::vector<variant> make_grid(std::string const& backend, parameters const& p, mlp_router const& router, int kv_heads) {
+  if constexpr (has_cuda)
+    if (backend == "cuda") return make_cuda_grid(p, router, kv_heads);
+  return backend == "cpu" ? make_cpu_grid(p, router, kv_heads) : make_reference_grid(p, router, kv_heads);
+}
+
 void print_setting(setting const& s, std::vector<variant> const& grid) {
   fmt::print("{}{}: {} input{} ({}), {} queries, {} keys, {} query heads on {} KV heads of {}, layer{} {}\n", s.input,
              s.model.empty() ? "" : " of " + s.model, s.batch, s.batch == 1 ? "" : "s", fmt::join(s.tasks, ", "),
@@ -138,8 +145,7 @@ void run(arguments const& given) {
   setting const s = describe_setting(file, layers, given);
   parameters const chosen = given.paper_defaults ? parameters::of_papers() : parameters::scaled_to(s.k_len);
   mlp_router const router = make_router(given, layers);
-  std::vector<variant> const grid = given.backend == "cpu" ? make_cpu_grid(chosen, router, s.kv_heads)
-                                                           : make_reference_grid(chosen, router, s.kv_heads);
+  std::vector<variant> const grid = make_grid(given.backend, chosen, router, s.kv_heads);
   for (variant const& v : grid)
     for (layer_run& layer : layers) v.prepare(layer);  // nothing below refuses the input
   std::filesystem::path const folder = given.out;
@@ -183,16 +189,16 @@ int main(int argc, char** argv) {
   app.add_option("--prefix", given.prefix, "what the tensors' names begin with, instead of layers.N.")
       ->excludes(layers);
   app.add_option("--out", given.out, "folder for ablation.csv and ablation.json")->capture_default_str();
-  app.add_option("--backend", given.backend, "cpu or reference (double precision, minutes)")->capture_default_str();
+  app.add_option("--backend", given.backend, "cpu, reference (double precision, minutes), or cuda (bfloat16)")->capture_default_str();
   app.add_option("--threads", given.threads, "of the CPU backend; 0 takes every core")->capture_default_str();
   app.add_option("--repetitions", given.repetitions, "of every timing (default: 5; 1 for reference)");
   app.add_flag("--paper-defaults", given.paper_defaults, "the papers' parameters, meant for 8K tokens and more");
   app.add_option("--router", given.router, "safetensors file with an MLP router's weights");
   app.add_option("--seed", given.seed, "of the untrained MLP router")->capture_default_str();
   return run_program(app, argc, argv, [&] {
-    require(given.backend == "cpu" || given.backend == "reference", "--backend", given.backend, "cpu or reference");
+    check_backend(given.backend);
     require(given.repetitions >= 0, "--repetitions", given.repetitions, "1 or more");
-    if (given.repetitions == 0) given.repetitions = given.backend == "cpu" ? 5 : 1;
+    if (given.repetitions == 0) given.repetitions = given.backend == "reference" ? 1 : 5;
     run(given);
   });
 }

@@ -2,9 +2,10 @@
 //
 //   apply IN.safetensors --mode streaming --set sink=64 local=256 granularity=token --out OUT.safetensors
 //
-// reads q, k and v (batch, seq, heads, head_dim), F16, BF16 or F32, as floats; writes o as well, lse
+// reads q, k and v (batch, seq, heads, head_dim), F16, BF16 or F32, as floats (on CUDA in q's type); writes o as well, lse
 // (batch, heads, seq), and what a selector chose (apply/chosen.hpp). apply --list names modes and keys.
 #include "apply/run.hpp"
+#include "support/backends.hpp"
 #include "support/program.hpp"
 
 namespace examples {
@@ -17,6 +18,13 @@ void print_modes() {
     if (routes < std::remove_cvref_t < decltype(mode) >>> 1)
       fmt::print("{:15} {} (with --router)\n", "", describe(mlp_router{}));
   });
+}
+
+void print_applied(arguments const& given, std::string const& keys, problem const& p, char const* scale_origin) {
+  fmt::print("{}{}{}: {} × {} queries, {} keys, {} query heads on {} KV heads of {}, softmax scale {} from {}\n",
+             given.mode, keys.empty() ? "" : " ", keys, p.batch, p.q_len, p.k_len, p.query_heads, p.kv_heads,
+             p.head_dim, p.softmax_scale, scale_origin);
+  fmt::print("wrote {}\n", given.output);
 }
 
 }  // namespace examples
@@ -32,7 +40,7 @@ int main(int argc, char** argv) {
   app.add_option("--scale", given.scale,
                  "softmax scale; else the file's metadata softmax_scale, else 1/sqrt(head_dim)");
   app.add_option("--prefix", given.prefix, "what the tensors' names begin with, such as layers.15.");
-  app.add_option("--backend", given.backend, "cpu or reference (double precision, slow)");
+  app.add_option("--backend", given.backend, "cpu, reference (double precision, slow) or cuda");
   app.add_option("--threads", given.threads, "of the CPU backend; 0 takes every core");
   app.add_option("--router", given.router, "MLP router's weights, which route fa_ssa, fa_xa or xa_ssa from k_pre_rope");
   app.add_option("--out", given.output, "safetensors file to write");
@@ -42,7 +50,9 @@ int main(int argc, char** argv) {
     require(!given.input.empty(), "IN", "nothing", "a safetensors file");
     require(!given.mode.empty(), "--mode", "nothing", "one of those that --list prints");
     require(!given.output.empty(), "--out", "nothing", "a file to write");
-    require(given.backend == "cpu" || given.backend == "reference", "--backend", given.backend, "cpu or reference");
+    check_backend(given.backend);
+    if constexpr (has_cuda)
+      if (given.backend == "cuda") return apply_on_cuda(given);
     given.backend == "cpu" ? apply_on_cpu(given) : apply_on_reference(given);
   });
 }

@@ -1,14 +1,17 @@
-// The front door: four full heads and four streaming heads in one call.
+// The front door: four full heads and four streaming heads in one call. quickstart --backend cuda does the same on a
+// device, where the build has CUDA (quickstart/on_cuda.cu).
 #include <random>
 #include <vector>
-
-#include <fmt/format.h>
 
 #include <elastic/attention.hpp>
 #include <elastic/metrics/output_error.hpp>
 #include <elastic/metrics/sparsity.hpp>
 
-int main() {
+#include "quickstart/on_cuda.hpp"
+#include "support/backends.hpp"
+#include "support/program.hpp"
+
+void run(std::string const& backend) {
   using namespace elastic;
   constexpr int batch = 1, seq = 1024, heads = 8, kv_heads = 2, head_dim = 64;
   std::mt19937 random(7);
@@ -26,7 +29,10 @@ int main() {
   heads_view<float> const full_out(full_values.data(), {batch, seq, heads, head_dim});
 
   attention attend{hybrid{full{}, streaming{.sink = 1, .local = 2}}, ratio_router{0.5}, cpu{}};
-  std::vector<std::int32_t> const route = attend(q, k, v, out);  // who went where
+  std::vector<std::int32_t> route;  // who went where
+  if (backend == "cpu") route = attend(q, k, v, out);
+  if constexpr (examples::has_cuda)
+    if (backend == "cuda") route = attend_on_cuda(attend.mode(), attend.router(), q, k, v, out);
 
   attention{full{}}(q, k, v, full_out);
   std::vector<head_error> const error = output_errors(out, full_out);
@@ -35,4 +41,15 @@ int main() {
     fmt::print("head {}: {:9}  keeps {:5.1f}% of the pairs, error {:.3f}\n", h,
                route[std::size_t(h)] == 0 ? "full" : "streaming", 100 * (1 - sparsity(0, h).area()),
                error[std::size_t(h)].relative_l2);
+}
+
+int main(int argc, char** argv) {
+  std::string backend = "cpu";
+  CLI::App app("The front door in one call", "quickstart");
+  app.add_option("--backend", backend, "cpu, or cuda where the build has it")->capture_default_str();
+  return examples::run_program(app, argc, argv, [&] {
+    elastic::require(backend != "reference", "--backend", backend, "cpu or cuda");
+    examples::check_backend(backend);
+    run(backend);
+  });
 }

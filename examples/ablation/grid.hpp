@@ -1,5 +1,5 @@
 // The ablation's grid: every mode alone, then every pair of modes with every router. Each backend is compiled in a file
-// of its own: grid_cpu.cpp, grid_reference.cpp.
+// of its own: grid_cpu.cpp, grid_reference.cpp, grid_cuda.cu.
 #pragma once
 
 #include <vector>
@@ -11,6 +11,7 @@ namespace examples {
 
 std::vector<variant> make_cpu_grid(parameters const& p, mlp_router const& mlp, int kv_heads);
 std::vector<variant> make_reference_grid(parameters const& p, mlp_router const& mlp, int kv_heads);
+std::vector<variant> make_cuda_grid(parameters const& p, mlp_router const& mlp, int kv_heads);
 
 template <class Backend>
 std::vector<variant> make_grid(parameters const& p, mlp_router const& mlp, int kv_heads, Backend backend) {
@@ -39,8 +40,10 @@ std::vector<variant> make_grid(parameters const& p, mlp_router const& mlp, int k
       std::string const name = "ratio " + std::to_string(i) + "/" + std::to_string(steps);
       routed(name, ratio_router{static_cast<double>(i) / steps});
     }
-    routed("oracle 0.1", oracle_router{0.1});
-    routed("oracle 0.25", oracle_router{0.25});
+    if constexpr (Backend::on_host) {  // an oracle compares outputs on the host
+      routed("oracle 0.1", oracle_router{0.1});
+      routed("oracle 0.25", oracle_router{0.25});
+    }
     routed("MLP", mlp).counts_routing = true;
   };
   pair("FA", "SSA", hybrid{full{}, p.by_block});

@@ -52,7 +52,9 @@ inline double mean(std::vector<double> const& values) {
 /// What full attention makes of every layer: the measure of all others.
 inline void attend_fully(variant const& full, std::vector<layer_run>& layers) {
   for (layer_run& layer : layers) {
+    full.place(layer);
     full.attend(layer);
+    full.fetch(layer);
     layer.full_out = layer.out;
     layer.full_lse = layer.lse;
   }
@@ -71,8 +73,10 @@ inline times time_beside(variant const& full, variant const& what, std::vector<l
     for (layer_run& layer : layers) {
       std::vector<std::int32_t> all_to_full(layer.routes.size(), 0);
       layer.routes.swap(all_to_full);
+      full.place(layer);
       dense += milliseconds([&] { full.attend(layer); });
       layer.routes.swap(all_to_full);
+      what.place(layer);
       if (what.counts_routing) route += milliseconds([&] { what.route(layer); });
       select += milliseconds([&] { what.select(layer); });
       attend += milliseconds([&] { what.attend(layer); });
@@ -98,6 +102,7 @@ inline row_result measure(variant const& full, variant const& what, std::vector<
     what.route(layer);
     what.select(layer);
     what.attend(layer);
+    what.fetch(layer);
     std::vector<head_error> const error = output_errors(layer.to_out(layer.out), layer.to_out(layer.full_out));
     std::vector<double> const mass = kept_mass(layer.to_lse(layer.lse), layer.to_lse(layer.full_lse));
     effective_sparsity const counted = what.count(layer);

@@ -1,10 +1,11 @@
-// A variant of the ablation: a mode, who routes it, and where it runs, with its types hidden behind four
+// A variant of the ablation: a mode, who routes it, and where it runs, with its types hidden behind a few
 // calls. `make_variant` shows what a user of the front door writes.
 #pragma once
 
 #include <algorithm>
 #include <functional>
 #include <limits>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -16,6 +17,8 @@
 
 namespace examples {
 
+struct device_layer;  // what a layer has on a device: variant_cuda.cuh
+
 /// One layer of the capture, and room for what is computed of it.
 struct layer_run {
   layer_inputs in;
@@ -24,6 +27,7 @@ struct layer_run {
   std::vector<float> out, lse;            // (batch, seq, heads, head_dim), (batch, heads, seq)
   std::vector<std::int32_t> routes;       // (batch, heads)
   std::vector<std::byte> memory;
+  std::shared_ptr<device_layer> device;
 
   heads_view<float const> q() const { return in.q.view(); }
   heads_view<float const> k() const { return in.k.view(); }
@@ -49,9 +53,12 @@ struct variant {
   std::function<void(layer_run&)> select;
   std::function<void(layer_run&)> attend;
   std::function<effective_sparsity(layer_run&)> count;
+  std::function<void(layer_run&)> place = [](layer_run&) {};  // the routes to where the backend wants them
+  std::function<void(layer_run&)> fetch = [](layer_run&) {};  // routes, outputs and LSE to the host
 };
 
 template <class Mode, class Router, class Backend>
+  requires(Backend::on_host)
 variant make_variant(std::string name, Mode mode, Router router, Backend backend) {
   attention const routed{mode, router, backend};
   attention const attend{mode, given_router{}, backend};  // the rest does not depend on who decided

@@ -1,10 +1,9 @@
-// Runs the mode that the arguments name. Each backend is compiled in a file of its own: run_cpu.cpp, run_reference.cpp.
+// Runs the mode that the arguments name. Each backend is compiled in a file of its own: run_cpu.cpp, run_reference.cpp,
+// run_cuda.cu.
 #pragma once
 
 #include <string>
 #include <vector>
-
-#include <fmt/format.h>
 
 #include <elastic/attention.hpp>
 
@@ -24,9 +23,24 @@ struct arguments {
 
 void apply_on_cpu(arguments const& given);
 void apply_on_reference(arguments const& given);
+void apply_on_cuda(arguments const& given);
+void print_applied(arguments const& given, std::string const& keys, problem const& p, char const* scale_origin);
+
+/// Where a backend reads what the program took from files.
+template <class Backend>
+struct memory_of {
+  std::vector<std::uint8_t> mask;
+
+  std::uint8_t const* keep(std::vector<std::uint8_t> values) {
+    mask = std::move(values);
+    return mask.data();
+  }
+  mlp_weights keep(mlp_weights weights) { return weights; }
+};
 
 /// Attends as the front door's one call does, and keeps what was selected on the way.
 template <class Mode, class Router, class Backend>
+  requires(Backend::on_host)
 void attend_layer(attention<Mode, Router, Backend> const& attend, layer_inputs const& in, options const& o,
                   safetensors_writer& to) {
   heads_view<float const> const q = in.q.view(), k = in.k.view(), v = in.v.view();
@@ -81,22 +95,21 @@ void run(Mode mode, Backend backend, arguments const& given) {
     origin = "the file's metadata";
   }
 
-  std::vector<std::uint8_t> mask;  // what block_sparse views
+  memory_of<Backend> memory;
   if constexpr (std::is_same_v<Mode, block_mask>) {
     std::string const name = given.prefix + "block_mask";
     auto const& shape = file.shape(name);
     if (shape.size() != 4)
       throw error("tensor " + elastic::detail::in_quotes(name), "shape " + elastic::detail::shape_text(shape),
                   "(batch, heads, query blocks, key blocks)");
-    mask = file.load<std::uint8_t>(name);
-    mode.mask = {mask.data(), {shape[0], shape[1], shape[2], shape[3]}};
+    mode.mask = {memory.keep(file.load<std::uint8_t>(name)), {shape[0], shape[1], shape[2], shape[3]}};
   }
 
   safetensors_writer to;
   problem p;
   if constexpr (pair) {
     if (in.k_pre_rope.values.empty()) file.entry(given.prefix + "k_pre_rope");  // throws
-    router.weights = load_router(safetensors_file::open(given.router), given.prefix);
+    router.weights = memory.keep(load_router(safetensors_file::open(given.router), given.prefix));
     attention const front{mode, router, backend};
     p = front.shape(in.q.view(), in.k.view(), o);
     attend_layer(front, in, o, to);
@@ -107,18 +120,21 @@ void run(Mode mode, Backend backend, arguments const& given) {
   }
   std::string const keys = describe(mode);
   to.metadata("mode", given.mode).metadata("parameters", keys).metadata("backend", given.backend);
-  to.metadata("causal", o.causal ? "true" : "false").metadata("softmax_scale", fmt::format("{}", p.softmax_scale));
-  to.metadata("elastic", fmt::format("{}.{}.{}", version.major, version.minor, version.patch));
+  to.metadata("causal", o.causal ? "true" : "false").metadata("softmax_scale", number_text(p.softmax_scale));
+  to.metadata("elastic", number_text(version.major) + "." + number_text(version.minor) + "." + number_text(version.patch));
   to.write(given.output);
-  fmt::print("{}{}{}: {} × {} queries, {} keys, {} query heads on {} KV heads of {}, softmax scale {} from {}\n",
-             given.mode, keys.empty() ? "" : " ", keys, p.batch, p.q_len, p.k_len, p.query_heads, p.kv_heads,
-             p.head_dim, p.softmax_scale, origin);
-  fmt::print("wrote {}\n", given.output);
+  print_applied(given, keys, p, origin);
 }
 
 template <class Backend>
 void apply_on(Backend backend, arguments const& given) {
-  with_mode(given.mode, [&](auto const& mode) { run(mode, backend, given); });
+  with_mode(given.mode, [&](auto const& mode) {
+    using mode_type = std::remove_cvref_t<decltype(mode)>;
+    if constexpr (Backend::on_host || !host_only<mode_type>)
+      run(mode, backend, given);
+    else
+      throw error("--mode", given.mode, "another with --backend cuda: this one runs on the host alone");
+  });
 }
 
 }  // namespace examples

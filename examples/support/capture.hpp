@@ -21,13 +21,14 @@ namespace examples {
 struct heads_tensor {
   std::vector<float> values;
   std::array<std::int64_t, 4> shape{};
+  safetensors_dtype stored = safetensors_dtype::f32;
 
   static heads_tensor load(safetensors_file const& file, std::string const& name) {
     auto const& shape = file.shape(name);
     if (shape.size() != 4)
       throw error("tensor " + elastic::detail::in_quotes(name), "shape " + elastic::detail::shape_text(shape),
                   "(batch, seq, heads, head_dim)");
-    heads_tensor tensor{file.load<float>(name), {}};
+    heads_tensor tensor{file.load<float>(name), {}, file.entry(name).dtype};
     std::copy(shape.begin(), shape.end(), tensor.shape.begin());
     return tensor;
   }
@@ -61,8 +62,7 @@ struct layer_inputs {
     for (auto const& [name, tensor] : {std::pair("q", &q), {"k", &k}, {"v", &v}, {"k_pre_rope", &k_pre_rope}})
       for (float const value : tensor->values)
         if (!std::isfinite(value))
-          throw error("tensor " + elastic::detail::in_quotes(prefix + name), fmt::format("{}", value),
-                      "finite numbers");
+          throw error("tensor " + elastic::detail::in_quotes(prefix + name), number_text(value), "finite numbers");
   }
 
   /// 15 of "layers.15."; 0 where there is no number.
