@@ -27,6 +27,7 @@ endfunction()
 
 find_package(Threads REQUIRED)
 find_package(CUDAToolkit QUIET)
+find_package(nlohmann_json QUIET GLOBAL)  # of elastic::io; fetched below for this project's own programs alone
 elastic_find(Eigen3 Eigen3::Eigen VERSION 3.4 HEADERS .
   GIT https://gitlab.com/libeigen/eigen.git COMMIT 3147391d946bb4b6c68edd901f2add6ac1f31f8c)  # 3.4.0
 
