@@ -27,6 +27,14 @@ struct idle_selector {
 static_assert(selector<idle_selector>);
 void select_on(cpu const&, idle_selector const&, idle_selector::storage const&, select_inputs<float> const&, workspace) {}
 
+/// A selector whose memory fits the limit for one chunk of rows alone.
+struct chunked_selector : idle_selector {
+  storage bind(problem const& p, workspace_cursor& cursor) const {
+    return {cursor.take<std::byte>(p.q_end - p.q_begin > chunk_alignment ? std::int64_t{3} << 30 : 1)};
+  }
+};
+static_assert(selector<chunked_selector>);
+
 /// A valid call with everything in it, to be spoiled in one place.
 template <class M>
 struct call {
@@ -292,6 +300,8 @@ TEST_CASE("empty problems are no errors") {
     x.q.view.data = nullptr;
     CHECK_NOTHROW(x.run("forward"));
     CHECK_NOTHROW(x.run("call"));
+    x.out.view = heads_view<float>(x.out.memory.data(), {x.q.view.extents[0], x.q.view.extents[1], 2, 32});  // its strides are 0
+    CHECK_NOTHROW(x.run("call"));
     for (float value : x.out.memory) REQUIRE(poisoned(value));
   }
   plain no_keys;
@@ -300,4 +310,54 @@ TEST_CASE("empty problems are no errors") {
   no_keys.run("call");
   for (float value : no_keys.out.memory) CHECK(value == 0.f);
   for (float value : no_keys.lse.memory) CHECK(value == -infinite);
+}
+
+TEST_CASE("what is written twice, or over what is read") {
+  std::initializer_list<char const*> const writers = {"forward", "decode", "call"};
+  refused<full>(writers, "out: got a stride of 32, expected elements that do not overlap", [](plain& x) { x.out.view.strides[1] = 32; });
+  refused<full>(writers, "lse: got a stride of 1, expected elements that do not overlap", [](plain& x) { x.lse.view.strides[1] = 1; });
+  refused<full>({"route"}, "assignment: got a stride of 0", [](plain& x) { x.assignment.strides[1] = 0; });
+  refused<full>(writers, "out: got memory of q, expected memory of its own", [](plain& x) {
+    x.q.view = heads_view<float>(x.out.memory.data(), {2, 6, 2, 32});
+  });
+  refused<full>({"forward", "call"}, "out: got memory of v", [](plain& x) { x.v.view.data = x.out.memory.data() + 1; });
+  refused<full>({"forward", "call"}, "out: got memory of k", [](plain& x) { x.k.view.data = x.out.memory.data(); });
+}
+
+TEST_CASE("a workspace of some size that is nowhere") {
+  refused<idle_selector>({"select", "forward"}, "workspace: got null data", [](selecting& x) { x.space = {static_cast<std::byte*>(nullptr), 1 << 20}; });
+}
+
+TEST_CASE("the one call reads the lists of all rows before it writes any") {
+  using pair = hybrid<block_sparse, chunked_selector>;
+  int const rows = 2 * chunk_alignment;
+  std::vector<float> q(rows * 32, 0.1f), out(q.size(), poison<float>());
+  heads_view<float const> const view(q.data(), {1, rows, 1, 32});
+  std::vector<std::vector<std::int32_t>> lists(rows / 128, {0});
+  lists.back() = {99};
+  hand_lists const wrong(lists);
+  attention const attend(pair{wrong.mode(128, 128), {}}, fixed_router{});
+  REQUIRE(attend.chunk_rows(attend.shape(view, view)) == chunk_alignment);
+  CHECK_THROWS_WITH_AS(attend(view, view, view, heads_view<float>(out.data(), {1, rows, 1, 32})), doctest::Contains("block_sparse.entries: got 99"), error);
+  for (float const x : out) REQUIRE(poisoned(x));
+}
+
+TEST_CASE("logits that leave float are no rows without keys") {
+  int const rows = 40;
+  std::vector<float> q(rows * 32, 1e20f), k(rows * 32), v(rows * 32, 1.f), out(q.size()), lse(rows);
+  heads_view<float const> const queries(q.data(), {1, rows, 1, 32}), keys(k.data(), {1, rows, 1, 32}), values(v.data(), {1, rows, 1, 32});
+  for (float const key : {1e20f, -1e20f}) {
+    std::fill(k.begin(), k.end(), key);
+    attention{full{}}(queries, keys, values, heads_view<float>(out.data(), {1, rows, 1, 32}), lse_view(lse.data(), {1, 1, rows}),
+                      {.softmax_scale = 1e-40f});
+    for (float const x : out) REQUIRE(std::isnan(x));
+    for (float const x : lse) REQUIRE(std::isnan(x));
+    // Rows that the mode leaves no key stay what they are.
+    attention{predicate{[](where const&, int row, int) { return row % 2 == 0; }}}(
+        queries, keys, values, heads_view<float>(out.data(), {1, rows, 1, 32}), lse_view(lse.data(), {1, 1, rows}));
+    for (int i = 0; i < rows; ++i) {
+      REQUIRE(std::isnan(out[static_cast<std::size_t>(i * 32)]) == (i % 2 == 0));
+      REQUIRE((lse[static_cast<std::size_t>(i)] == -infinite) == (i % 2 == 1));
+    }
+  }
 }

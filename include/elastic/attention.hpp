@@ -11,6 +11,11 @@
 //   attend.forward(q, k, v, out, lse, assignment, memory, options);
 //   attend.hand_back(cache, table, assignment, options);        // after prefill: pages that no one needs
 //   attend.decode(q, cache, out, lse, assignment, memory, options);
+//
+// What select left serves the very assignment that it was given: a head that another route sends to a selector
+// afterwards finds empty rows, and sees no key. Outputs share no memory with inputs; where both are dense that is
+// checked. Input is finite, with sums below the largest float (3e38): Σ|q·k| over head_dim, before softmax_scale,
+// and |v| times the number of keys that a row sees. Past that outputs may be ±∞ or NaN.
 #pragma once
 
 #include <cstddef>
@@ -112,7 +117,9 @@ class attention {
   using selected = selected_t<Mode>;
   static_assert(attention_mode<selected>,
                 "elastic: Mode must satisfy attention_mode (keeps, has_partial, trivially copyable) or selector");
-  static_assert(router<Router>, "elastic: Router must satisfy the concept router");
+  static_assert(router<Router>,
+                "elastic: Router must satisfy the concept router: be callable with (problem, sequence, query_head, modes) "
+                "and return an integer, or have check(problem, modes) and a route_on");
   static_assert(backend<Backend>, "elastic: Backend must satisfy the concept backend");
   static_assert(Backend::on_host || !host_only<Mode>,
                 "elastic: Mode selects per token (top_k): the reference and cpu backends serve it, cuda does not");
@@ -134,7 +141,8 @@ class attention {
     return p;
   }
 
-  /// Query rows that select and forward take at once where the workspace is to stay within `limit`.
+  /// Query rows that select and forward take at once where the workspace is to stay within `limit`. Never fewer than
+  /// chunk_alignment: what those need may exceed it.
   int chunk_rows(problem const& p, std::size_t limit = default_workspace_limit) const {
     int rows = p.q_end - p.q_begin;
     while (rows > chunk_alignment && bytes_of(p, rows) > limit)
@@ -152,10 +160,19 @@ class attention {
   void route(route_inputs<T> const& in, assignment_view const& assignment, workspace memory,
              options const& o = {}) const {
     problem const p = detail::make_route_problem(in, const_assignment_view(assignment), o, Backend::on_host);
-    router_.check(p, routes<Mode>);
+    detail::check_distinct("assignment", assignment);
+    check_router(router_, p, routes<Mode>);
     if constexpr (head_router<Router> && Backend::on_host) {
+      std::vector<std::int32_t> chosen;
       for (int b = 0; b < p.batch; ++b)
-        for (int h = 0; h < p.query_heads; ++h) assignment(b, h) = router_(p, b, h, routes<Mode>);
+        for (int h = 0; h < p.query_heads; ++h) {
+          auto const route = static_cast<std::int64_t>(router_(p, b, h, routes<Mode>));
+          require(route >= 0 && route < routes<Mode>, "router", route, "routes 0 to " + std::to_string(routes<Mode> - 1));
+          chosen.push_back(static_cast<std::int32_t>(route));
+        }
+      auto next = chosen.begin();
+      for (int b = 0; b < p.batch; ++b)
+        for (int h = 0; h < p.query_heads; ++h) assignment(b, h) = *next++;
     } else if constexpr (requires { route_on(backend_, router_, mode_, in, p, assignment, memory); }) {
       route_on(backend_, router_, mode_, in, p, assignment, memory);
     } else {
@@ -210,9 +227,13 @@ class attention {
     problem const p = shape(q, k, o);
     detail::check_shape("v", v, k.extents[0], k.extents[1], k.extents[2], k.extents[3]);
     check_outputs<E>(p, q, out, lse);
+    detail::check_apart("out", out, "k", k);
+    detail::check_apart("out", out, "v", v);
     check_routes(p, assignment);
     workspace_cursor cursor = start(p, memory);
-    selected const ready = selected_mode(bind_storage(mode_, p, cursor));
+    auto const bound = bind_storage(mode_, p, cursor);
+    check_sources(bound, select_inputs<E>{q, k, p, assignment});
+    selected const ready = selected_mode(bound);
     check_lists(ready, p);
     forward_on<E>(ready, p, q, plain_keys<E>{k, v}, out, lse, assignment, rest_of(memory, cursor));
   }
@@ -297,7 +318,10 @@ class attention {
       detail::validate_starts("options.cu_seqlens_k", starts_k.view, k.extents[1], "options.max_k_len", p.k_len);
     }
     check_assignment(p, readable_on(backend_, assignment, o.stream).view, routes<Mode>);
-    selected const ready = selected_in(p, memory);
+    workspace_cursor cursor = start(p, memory);
+    auto const bound = bind_storage(mode_, p, cursor);
+    check_sources(bound, select_inputs<std::remove_const_t<T>>{q, k, p, assignment});
+    selected const ready = selected_mode(bound);
     if (p.packed()) p.cu_seqlens_q = starts_q.view.data, p.cu_seqlens_k = starts_k.view.data;
     zip_leaves(ready, ready,
                [&](auto const& leaf, auto const&, int) { detail::validate_lists(backend_, leaf, p, o.stream); });
@@ -334,6 +358,7 @@ class attention {
     problem const p = shape(q, k, o);
     detail::check_shape("v", v, k.extents[0], k.extents[1], k.extents[2], k.extents[3]);
     check_outputs<E>(p, q, out, lse);
+    check_lists(mode_, p);  // of all rows, before the first are written
     std::vector<std::int32_t> chosen(static_cast<std::size_t>(p.batch) * static_cast<std::size_t>(p.query_heads));
     assignment_view const assignment(chosen.data(), {p.batch, p.query_heads});
     std::vector<std::byte> memory(workspace_bytes(p));
@@ -376,6 +401,7 @@ class attention {
   static void check_workspace(workspace memory, std::size_t needed, char const* told_by) {
     require(memory.size() >= needed, "workspace", std::to_string(memory.size()) + " bytes",
             "at least " + std::to_string(needed) + " bytes (" + told_by + ")");
+    require(memory.data() != nullptr || needed == 0, "workspace", "null data", "data for " + std::to_string(needed) + " bytes");
   }
 
   static std::byte* aligned(workspace memory) {
@@ -396,10 +422,20 @@ class attention {
   }
 
   /// Lists in host memory are read before they are trusted.
-  static void check_lists(selected const& ready, problem const& p) {
+  template <class M>
+  static void check_lists(M const& mode, problem const& p) {
     if constexpr (Backend::on_host)
-      zip_leaves(ready, ready, [&](auto const& leaf, auto const&, int) {
+      zip_leaves(mode, mode, [&](auto const& leaf, auto const&, int) {
         if constexpr (requires { leaf.validate(p); }) leaf.validate(p);
+      });
+  }
+
+  /// And so is what select wrote about the tensors that it read.
+  template <class Bound, class E>
+  static void check_sources(Bound const& bound, select_inputs<E> const& in) {
+    if constexpr (Backend::on_host)
+      zip_leaves(bound, bound, [&](auto const& storage, auto const&, int) {
+        if constexpr (requires { storage.check_source(in); }) storage.check_source(in);
       });
   }
 

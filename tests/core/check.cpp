@@ -4,6 +4,7 @@
 #include <doctest/doctest.h>
 
 #include <array>
+#include <utility>
 #include <vector>
 
 using namespace elastic;
@@ -92,4 +93,63 @@ TEST_CASE("what is written does not overlap") {
   CHECK_THROWS_WITH_AS(detail::check_distinct("x", view), doctest::Contains("x: got a stride of 0"), error);
   view.extents[0] = 1;
   CHECK_NOTHROW(detail::check_distinct("x", view));
+}
+
+TEST_CASE("strides that overlap without being 0") {
+  std::vector<float> x(1000);
+  auto const view = [&](std::array<std::int64_t, 3> extents, std::array<std::int64_t, 3> strides) {
+    return strided_view<float, 3>(x.data() + 500, extents, strides);
+  };
+  auto const fine = [&](auto const& v) { CHECK_NOTHROW(detail::check_distinct("x", v)); };
+  fine(view({2, 3, 4}, {12, 4, 1}));
+  fine(view({2, 3, 4}, {100, 4, 1}));    // padded
+  fine(view({2, 3, 4}, {-12, 4, -1}));   // backwards
+  fine(view({2, 3, 4}, {1, 8, 2}));      // permuted
+  fine(view({1, 3, 4}, {0, 4, 1}));      // one of a kind
+  fine(view({0, 3, 4}, {0, 0, 0}));      // without elements
+  fine(strided_view<float, 3>(x.data(), {2, 0, 4}));
+  for (auto const& strides : std::vector<std::array<std::int64_t, 3>>{{12, 1, 1}, {4, 4, 1}, {11, 4, 1}, {12, -3, 1}, {1, 2, 1}})
+    CHECK_THROWS_WITH_AS(detail::check_distinct("x", view({2, 3, 4}, strides)), doctest::Contains("expected elements that do not overlap"), error);
+}
+
+TEST_CASE("what is written is apart from what is read, where both fill their memory") {
+  std::vector<float> x(100);
+  auto const dense = [&](int at) { return strided_view<float, 2>(x.data() + at, {2, 10}); };
+  auto const apart = [](auto const& a, auto const& b) { detail::check_apart("out", a, "q", b); };
+  CHECK_NOTHROW(apart(dense(0), dense(20)));
+  CHECK_NOTHROW(apart(dense(20), dense(0)));
+  for (int const at : {0, 1, 19})
+    CHECK_THROWS_WITH_AS(apart(dense(at), dense(0)), "elastic: out: got memory of q, expected memory of its own", error);
+  // Interleaved as in a packed projection: their ranges overlap, their elements do not.
+  strided_view<float, 2> const q(x.data(), {4, 5}, {10, 1}), out(x.data() + 5, {4, 5}, {10, 1});
+  CHECK_NOTHROW(apart(out, q));
+  CHECK_NOTHROW(apart(strided_view<float, 2>(x.data() + 1, {1, 2}), strided_view<float, 2>(x.data(), {2, 2}, {0, 3})));
+  CHECK_NOTHROW(apart(strided_view<float, 2>(x.data(), {0, 2}), dense(0)));
+  strided_view<float, 2> const backwards(x.data() + 19, {2, 10}, {-10, -1});
+  CHECK_THROWS_AS(apart(backwards, dense(0)), error);
+}
+
+TEST_CASE("views whose size leaves 64 bits are refused by a stride") {
+  std::int64_t const many = std::int64_t{1} << 28;
+  CHECK_THROWS_AS(detail::check_view("x", dense(2, many, many, 256)), error);
+}
+
+TEST_CASE("heads of all sequences fit an int") {
+  heads_view<float const> const q(nullptr, {100000, 0, 30000, 32});
+  CHECK_THROWS_WITH_AS(make_problem<float>(q, q), doctest::Contains("q heads: got 100000 sequences of 30000"), error);
+}
+
+TEST_CASE("ranges of rows") {
+  std::vector<std::int32_t> const starts{0, 3, 8};
+  detail::row_ranges const packed("x", 1, 8, starts, 1, 4);
+  CHECK(packed.sequences == 2);
+  CHECK(packed.end(0) == 3);
+  CHECK(packed.end(1) == 4);
+  detail::row_ranges const equal("x", 2, 8, {}, 0, -1);
+  CHECK(equal.sequences == 2);
+  CHECK(equal.end(1) == 8);
+  for (auto [begin, end] : {std::pair{-1, -1}, {5, 2}, {0, -2}}) CHECK_THROWS_AS(detail::row_ranges("x", 1, 8, {}, begin, end), error);
+  CHECK_THROWS_WITH_AS(detail::row_ranges("x", 2, 8, starts, 0, -1), doctest::Contains("x batch: got 2"), error);
+  for (std::vector<std::int32_t> const& bad : {std::vector<std::int32_t>{0}, {-4, 8}, {0, 50, 8}, {0, 9}, {0, 7}})
+    CHECK_THROWS_WITH_AS(detail::row_ranges("x", 1, 8, bad, 0, -1), doctest::Contains("cu_seqlens_q"), error);
 }

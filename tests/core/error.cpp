@@ -33,3 +33,12 @@ TEST_CASE("require is silent where the condition holds and shows values of any t
   CHECK(message(0.5, 1.5f) == "0.5 | 1.5");
   CHECK(message(std::int8_t{65}, std::string("text")) == "65 | text");
 }
+
+TEST_CASE("an enum's value without a name is refused") {
+  enum class colour { red, green };
+  CHECK_NOTHROW(elastic::require_enumerator("colour", colour::green, colour::green));
+  for (int const number : {2, -1, 99})
+    CHECK_THROWS_WITH_AS(elastic::require_enumerator("colour", static_cast<colour>(number), colour::green),
+                         ("elastic: colour: got " + std::to_string(number) + ", expected an enumerator: 0 to 1").c_str(),
+                         elastic::error);
+}

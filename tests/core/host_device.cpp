@@ -16,3 +16,9 @@ TEST_CASE("arithmetic that host and device share") {
   for (int a = 0; a <= 40; ++a)
     for (int b = 0; b <= 40; ++b) CHECK(elastic::gcd(a, b) == std::gcd(a, b));
 }
+
+TEST_CASE("a product stops at 64 bits") {
+  constexpr std::int64_t most = std::numeric_limits<std::int64_t>::max();
+  static_assert(saturating_product(3, -4) == -12 && saturating_product(most, 1) == most);
+  static_assert(saturating_product(most, 2) == most && saturating_product(most, 0) == 0);
+}

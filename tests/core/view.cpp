@@ -5,6 +5,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <numeric>
 #include <type_traits>
 #include <vector>
@@ -62,4 +63,14 @@ TEST_CASE("views convert to views of const, not back, and an absent view is fals
   static_assert(std::is_same_v<strided_view<float const, 2>::value_type, float>);
   CHECK(!elastic::lse_view{});
   CHECK(strided_view<float, 2>(values.data(), {0, 3}).size() == 0);
+}
+
+TEST_CASE("extents whose product leaves 64 bits") {
+  float x = 0;
+  std::int64_t const many = std::int64_t{1} << 28;
+  heads_view<float> const view(&x, {2, many, many, 256});  // 2^64 elements: a product that wraps gives 0
+  CHECK(view.strides[0] == std::numeric_limits<std::int64_t>::max());
+  CHECK(view.strides[1] == many * 256);
+  CHECK(view.size() == std::numeric_limits<std::int64_t>::max());
+  CHECK(heads_view<float>(&x, {many, many, many, 0}).size() == 0);
 }

@@ -2,6 +2,8 @@
 
 #include <doctest/doctest.h>
 
+#include <pthread.h>
+
 #include <atomic>
 #include <stdexcept>
 #include <vector>
@@ -34,3 +36,17 @@ TEST_CASE("the first exception comes back to the caller, and the rest is left") 
     CHECK(taken < 100000);
   }
 }
+
+#ifdef __GLIBC__
+TEST_CASE("where the system gives no thread the caller's own does the work") {
+  pthread_attr_t usual, endless;
+  REQUIRE(pthread_getattr_default_np(&usual) == 0);
+  pthread_attr_init(&endless);
+  pthread_attr_setstacksize(&endless, std::size_t{1} << 60);
+  REQUIRE(pthread_setattr_default_np(&endless) == 0);
+  std::vector<int> taken(1000);
+  CHECK_NOTHROW(parallel_for(1000, 8, [&](std::int64_t item, int) { ++taken[static_cast<std::size_t>(item)]; }));
+  pthread_setattr_default_np(&usual);
+  for (int const times : taken) REQUIRE(times == 1);
+}
+#endif

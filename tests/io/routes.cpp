@@ -106,6 +106,14 @@ TEST_CASE("malformed tables are refused, naming the line") {
   CHECK(names(message([] { routes_router(route_table::from_text("-1 1")); }), "whole numbers"));
   CHECK(names(message([] { routes_router(route_table::from_text("0 1"), 0); }), "group"));
   CHECK(names(message([] { threshold_router(route_table::from_text("0 1"), 1.5); }), "sparsity"));
+  CHECK(names(message([] { route_table::from_text("+-1", "heads.tsv"); }), "heads.tsv line 1: got \"+-1\""));
+  route_table const wide{1, 1 << 16, std::vector<double>(1 << 16)};
+  CHECK(names(message([&] { routes_router(wide, 2); }), "group"));
+  CHECK_NOTHROW(routes_router(wide));
+  double const nan = std::numeric_limits<double>::quiet_NaN();
+  CHECK(names(message([&] { threshold_router(route_table{1, 2, {nan, 1}}, 0.5); }), "table: got nan"));
+  CHECK(names(message([&] { threshold_router(route_table{5, 5, {1}}, 0.5); }), "table: got 1 values"));
+  CHECK(names(message([] { threshold_router(route_table{}, 0.5); }), "empty table"));
 }
 
 TEST_CASE("thresholds at a quantile, as numpy.quantile has it") {

@@ -83,6 +83,11 @@ TEST_CASE("from two LSEs") {
   CHECK(mean_kept_mass(packed) == doctest::Approx(1.75 / 3));
   lse_view const shorter(const_cast<float*>(all.data()), {1, 1, 3});
   CHECK_THROWS_AS(kept_mass(a, shorter), error);
+  CHECK_THROWS_AS(kept_mass(a, b, {}, -9), error);
+  CHECK_THROWS_AS(kept_mass(a, b, std::vector<std::int32_t>{0, 500, 4}), error);
+  lse_view const absent(nullptr, {1, 1, 4}), negative(a.data, {-1, 1, 4});
+  CHECK_THROWS_AS(kept_mass(absent, absent), error);
+  CHECK_THROWS_AS(kept_mass(negative, negative), error);
 }
 
 TEST_CASE("of a mode: the softmax's weight on what keeps admits") {

@@ -70,4 +70,11 @@ TEST_CASE("shapes that differ are refused") {
   CHECK_THROWS_WITH_AS(output_errors(a, b), "elastic: expected: got extent 1, expected 2 as in out", error);
   std::vector<std::int32_t> const starts{0, 3};
   CHECK_THROWS_AS(output_errors(a, a, starts), error);
+  CHECK_THROWS_AS(output_errors(a, a, {}, -900), error);
+  CHECK_THROWS_AS(output_error(a, a, std::vector<std::int32_t>{0, 5000, 2}), error);
+  heads_view<float const> const absent(nullptr, {1, 2, 2, 2}), negative(memory.data(), {1, -4, 2, 2}),
+      apart(memory.data(), {1, 1, 2, 2}, {8, 8, 4, 2});
+  CHECK_THROWS_WITH_AS(output_errors(a, absent), doctest::Contains("expected: got null data"), error);
+  CHECK_THROWS_AS(output_errors(negative, negative), error);
+  CHECK_THROWS_WITH_AS(output_error(apart, apart), doctest::Contains("out: got 2, expected a head_dim stride of 1"), error);
 }

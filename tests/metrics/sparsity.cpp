@@ -182,6 +182,19 @@ TEST_CASE("model sparsity: per sample and over layers") {
   CHECK_THROWS_AS(model_sparsity(std::span<const_assignment_view const>{}), error);
   std::vector<const_assignment_view> const ragged{{first.data(), {2, 4}}, {second.data(), {1, 4}}};
   CHECK_THROWS_AS(model_sparsity(ragged), error);
+  CHECK_THROWS_AS(model_sparsity(const_assignment_view(nullptr, {1, 4})), error);
+  CHECK_THROWS_AS(model_sparsity(const_assignment_view(first.data(), {1, -4})), error);
+}
+
+TEST_CASE("tiles of no size, and of more than an int can count, are refused; tiles longer than the problem are not") {
+  problem const p = shape_of(1, 160, 160, 1);
+  std::int32_t const route = 0;
+  const_assignment_view const assignment(&route, {1, 1});
+  std::int64_t const kept = count_sparsity(sliding_window{25}, p, assignment).total().kept;
+  CHECK(count_sparsity(sliding_window{25}, p, assignment, {1 << 29, 1 << 29}).total().kept == kept);
+  constexpr int most = std::numeric_limits<int>::max();
+  for (tile_shape const bad : {tile_shape{most, most}, {128, (1 << 29) + 1}, {0, 128}, {128, -1}})
+    CHECK_THROWS_WITH_AS(count_sparsity(sliding_window{25}, p, assignment, bad), doctest::Contains("wanted: got"), error);
 }
 
 TEST_CASE("through the front door, static modes and selectors alike") {

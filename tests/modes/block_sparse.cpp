@@ -97,3 +97,20 @@ TEST_CASE("validate reads every list") {
   negative.count.data = counts;
   CHECK_THROWS_WITH_AS(negative.validate(p), doctest::Contains("block_sparse.count: got -1"), error);
 }
+
+TEST_CASE("blocks of any size an int can add up, and no negative number of entries") {
+  hand_lists const lists(std::vector<std::vector<std::int32_t>>{{0}});
+  problem p;
+  p.q_len = p.k_len = p.q_end = 160;
+  constexpr int most = 1 << 29;
+  block_sparse const whole = lists.mode(most, most);
+  CHECK_NOTHROW(whole.check(p));
+  CHECK_NOTHROW(whole.validate(p));
+  for (int const bad : {most + 1, std::numeric_limits<int>::max()}) {
+    CHECK_THROWS_WITH_AS(lists.mode(bad, 128).check(p), doctest::Contains("block_sparse.block_rows"), error);
+    CHECK_THROWS_WITH_AS(lists.mode(128, bad).check(p), doctest::Contains("block_sparse.block_columns"), error);
+  }
+  block_sparse negative = whole;
+  negative.size = std::numeric_limits<std::int64_t>::min();
+  CHECK_THROWS_WITH_AS(negative.check(p), doctest::Contains("block_sparse.size"), error);
+}

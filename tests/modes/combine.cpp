@@ -66,3 +66,23 @@ TEST_CASE("a combination checks its parts") {
   CHECK_THROWS_WITH_AS((union_of<full, sliding_window>{{}, {0}}.check({})), doctest::Contains("sliding_window.window"), error);
   CHECK_THROWS_AS((intersection_of<sliding_window, full>{{-1}, {}}.check({})), error);
 }
+
+TEST_CASE("more spans than 32, and than the 64 that are walked") {
+  using twenty = intersection_of<streaming, streaming>;
+  using many = union_of<twenty, full>;
+  static_assert(span_mode<many> && tiles_t<many>::spans_max > 32);
+  twenty const both{by_token(3, 40), by_token(20, 50)};
+  for (tile_shape const shape : {tile_shape{16, 16}, {32, 64}}) CHECK(broken_law(many{both, {}}, place(100, 150), shape) == "");
+  // The last of the spans is partial.
+  span_array<42> spans;
+  for (span& s : spans.items) s = {0, 0, coverage::full};
+  spans[41] = {0, 1, coverage::partial};
+  CHECK(span_tiles<42>(spans, bounds(place(16, 16), 0, {16, 16}))[0].kind == tile_kind::partial);
+  spans[41].cover = coverage::full;
+  spans[9] = {1, 1, coverage::partial};  // 41 − 32
+  CHECK(span_tiles<42>(spans, bounds(place(16, 16), 0, {16, 16}))[0].kind != tile_kind::partial);
+
+  using more = union_of<twenty, twenty>;
+  static_assert(!span_mode<more> && attention_mode<more>);
+  CHECK(broken_law(more{both, both}, place(100, 150), {16, 16}) == "");
+}

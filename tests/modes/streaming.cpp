@@ -115,3 +115,12 @@ TEST_CASE("streaming refuses negative and endless sizes, and query_block without
   CHECK_THROWS_WITH_AS((streaming{1, 4, granularity::block, alignment::query_block}.check(p)),
                        doctest::Contains("streaming.alignment"), error);
 }
+
+TEST_CASE("enums without a name are refused") {
+  streaming mode;
+  mode.granularity = static_cast<granularity>(9);
+  CHECK_THROWS_WITH_AS(mode.check({}), doctest::Contains("streaming.granularity: got 9"), error);
+  mode = {};
+  mode.alignment = static_cast<alignment>(2);
+  CHECK_THROWS_WITH_AS(mode.check({}), doctest::Contains("streaming.alignment: got 2"), error);
+}

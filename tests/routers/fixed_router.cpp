@@ -43,3 +43,23 @@ TEST_CASE("tables that do not fit are refused") {
                        "elastic: options.layer: got 1, expected one of the 1 layers that have routes", error);
   CHECK(routes == std::vector<std::int32_t>(4, -1));
 }
+
+TEST_CASE("a lambda is a router") {
+  std::vector<std::int32_t> routes(4, 77);
+  assignment_view const assignment(routes.data(), {1, 4});
+  int const dense = 2;
+  auto const by_head = [dense](problem const&, int, int query_head, int modes) { return query_head < dense ? 0 : modes - 1; };
+  static_assert(head_router<decltype(by_head)> && router<decltype(by_head)> && !checked_router<decltype(by_head)>);
+  attention(hybrid<full, streaming>{}, by_head).route(route_inputs<float>{}, assignment, {});
+  CHECK(routes == std::vector<std::int32_t>{0, 0, 1, 1});
+  auto const yes_or_no = [](problem const&, int, int query_head, int) { return query_head == 1; };
+  attention(hybrid<full, streaming>{}, yes_or_no).route(route_inputs<float>{}, assignment, {});
+  CHECK(routes == std::vector<std::int32_t>{0, 1, 0, 0});
+  // A route that there is not is refused before any is written.
+  for (std::int64_t const bad : {std::int64_t{2}, std::int64_t{-1}, std::int64_t{1} << 32}) {
+    auto const wrong = [bad](problem const&, int, int query_head, int) { return query_head == 3 ? bad : 1; };
+    CHECK_THROWS_WITH_AS((attention(hybrid<full, streaming>{}, wrong).route(route_inputs<float>{}, assignment, {})),
+                         doctest::Contains("expected routes 0 to 1"), error);
+    CHECK(routes == std::vector<std::int32_t>{0, 1, 0, 0});
+  }
+}

@@ -358,3 +358,20 @@ TEST_CASE("weights that do not fit are refused, naming the tensor") {
   CHECK(names(message([&] { mlp_weights({layer}); }), "layers[0].router.2.bias"));
   CHECK(names(message([] { mlp_weights::untrained(0, 1); }), "head_dim"));
 }
+
+TEST_CASE("weights of no size or of an endless one, layers that there are not, enums without a name") {
+  constexpr int most = std::numeric_limits<int>::max();
+  for (int const bad : {0, -1, 4097, 1 << 30, most}) {
+    CHECK_THROWS_AS(mlp_weights::untrained(bad, 1), error);
+    CHECK_THROWS_AS(mlp_weights::untrained(32, 1, bad), error);
+  }
+  mlp_weights const one = mlp_weights::untrained(32, 1), none;
+  for (int const bad : {-1, 1, 9}) CHECK_THROWS_WITH_AS(one.layer(bad), doctest::Contains("one of the 1 layers"), error);
+  CHECK_THROWS_AS(none.layer(0), error);
+  CHECK_THROWS_AS(none.parameters(), error);
+  problem p;
+  p.head_dim = 32;
+  CHECK_NOTHROW(mlp_router{one}.check(p, 2));
+  CHECK_THROWS_WITH_AS((mlp_router{one, static_cast<pooling>(2)}.check(p, 2)), doctest::Contains("mlp_router.pooling"), error);
+  CHECK_THROWS_WITH_AS((mlp_router{one, pooling::mean, static_cast<class_index>(2)}.check(p, 2)), doctest::Contains("mlp_router.class_index"), error);
+}

@@ -156,4 +156,5 @@ TEST_CASE("the oracle names the tensor that it lacks") {
   CHECK(message({.k_pre_rope = in.keys(), .q = in.queries(), .v = in.values()}).starts_with("elastic: k: got no tensor"));
   CHECK(message(in.all(), {-1.}).starts_with("elastic: oracle_router.tolerance: got -1"));
   CHECK(message(in.all(), {std::numeric_limits<double>::quiet_NaN()}).starts_with("elastic: oracle_router.tolerance: got nan"));
+  CHECK(message(in.all(), {0.1, static_cast<error_measure>(99)}).starts_with("elastic: oracle_router.measure: got 99"));
 }

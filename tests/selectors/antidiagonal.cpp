@@ -323,6 +323,8 @@ TEST_CASE("what does not fit is refused") {
   refused({.stride = 0}, p);
   refused({.stride = 24}, p);
   refused({.stride = 256}, p);
+  refused({.block = 2048, .stride = 2048}, p);
+  refused({.rule = static_cast<selection_rule>(9)}, p);
   refused({.chunk = -128}, p);
   refused({.chunk = 100}, p);
   problem both_ways = make_problem<float>(q.view(), k.view(), {.causal = false});
@@ -339,4 +341,16 @@ TEST_CASE("what does not fit is refused") {
   options const packed{.cu_seqlens_q = starts, .cu_seqlens_k = key_starts};
   CHECK_THROWS_AS(selected_run(cpu{}, antidiagonal{}, q.view(), k.view(), packed), error);
   CHECK_THROWS_AS(selected_run(reference{}, antidiagonal{}, q.view(), k.view(), packed), error);
+}
+
+TEST_CASE("a block longer than the sequence costs the sequence's memory, not the block's") {
+  random_heads<float> const q({1, 160, 2, 32}, 18), k({1, 176, 1, 32}, 19);
+  antidiagonal const s{.block = 1 << 20};
+  problem const p = make_problem<float>(q.view(), k.view(), {.threads = 2});
+  CHECK(scratch_bytes_on(cpu{}, s, p) < 1 << 20);
+  CHECK(selected_run(cpu{}, s, q.view(), k.view()).lists() == selected_run(reference{}, s, q.view(), k.view()).lists());
+  antidiagonal const folded{.block = 1024, .stride = 1024, .threshold = 0.5f};
+  random_heads<float> const more({1, 2208, 1, 32}, 20);  // 160 + 2·1024: three blocks
+  CHECK(selected_run(cpu{}, folded, q.view(), more.view()).lists() ==
+        selected_run(reference{}, folded, q.view(), more.view()).lists());
 }

@@ -132,3 +132,37 @@ TEST_CASE("parameters that make no sense are refused, and so is a workspace that
                   error);
   static_assert(top_k::host_only && top_k_selected::host_only);
 }
+
+TEST_CASE("what was selected from other tensors is refused: the mode reads q and k again") {
+  random_heads<float> const q({1, 160, 2, 32}, 1), k({1, 160, 1, 32}, 2), longer({1, 1600, 1, 32}, 3), other({1, 160, 1, 32}, 4);
+  std::vector<float> memory_of_out(160 * 2 * 32, 7.f);
+  heads_view<float> const out(memory_of_out.data(), {1, 160, 2, 32});
+  std::vector<std::int32_t> const routes{0, 0};
+  const_assignment_view const assignment(routes.data(), {1, 2});
+  std::vector<std::int32_t> const starts{0, 70, 160}, other_starts{0, 60, 160}, packed_routes{0, 0, 0, 0};
+  const_assignment_view const packed_assignment(packed_routes.data(), {2, 2});
+  options const packed{.cu_seqlens_q = starts, .cu_seqlens_k = starts};
+  options const otherwise{.cu_seqlens_q = other_starts, .cu_seqlens_k = other_starts};
+  auto const check = [&](auto const& backend) {
+    attention const attend(top_k{5}, fixed_router{}, backend);
+    std::vector<std::byte> memory(1 << 22);
+    auto const refused = [&](heads_view<float const> const& keys, const_assignment_view const& a, options const& o) {
+      CHECK_THROWS_WITH_AS(attend.forward(q.view(), keys, keys, out, {}, a, memory, o),
+                           doctest::Contains("workspace: got a top_k selection from other q or k"), error);
+      CHECK_THROWS_AS(attend.validate(q.view(), keys, a, memory, o), error);
+      for (float const x : memory_of_out) REQUIRE(x == 7.f);
+    };
+    attend.select(q.view(), k.view(), assignment, memory);
+    refused(longer.view(), assignment, {});
+    refused(other.view(), assignment, {});
+    refused(k.view(), assignment, {.causal = false});
+    refused(k.view(), assignment, {.q_end = 0});
+    attend.select(q.view(), k.view(), packed_assignment, memory, packed);
+    refused(k.view(), packed_assignment, otherwise);
+    CHECK_NOTHROW(attend.validate(q.view(), k.view(), packed_assignment, memory, packed));
+    CHECK_NOTHROW(attend.forward(q.view(), k.view(), k.view(), out, {}, packed_assignment, memory, packed));
+    std::fill(memory_of_out.begin(), memory_of_out.end(), 7.f);
+  };
+  check(cpu{});
+  check(reference{});
+}

@@ -2,7 +2,11 @@
 // before anything is written.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
+#include <cstdint>
+#include <limits>
+#include <span>
 #include <string>
 #include <thread>
 
@@ -62,11 +66,58 @@ void check_heads(char const* name, heads_view<T> const& view) {
   require(view.extents[3] <= 1 || view.strides[3] == 1, name, view.strides[3], "a head_dim stride of 1");
 }
 
-/// What is written to: no two indices name one element by a stride of 0.
+/// The dimension by which two indices of a checked view name one element, or −1. Dimensions may come in any order,
+/// with padding, backwards; but sorted by their strides, each has to step over all of those before it.
+template <class T, int Rank>
+int overlapping_dimension(strided_view<T, Rank> const& view) {
+  if (view.size() == 0) return -1;
+  int order[Rank];
+  for (int i = 0; i < Rank; ++i) order[i] = i;
+  std::sort(order, order + Rank, [&](int a, int b) { return std::abs(view.strides[a]) < std::abs(view.strides[b]); });
+  std::int64_t reach = 0;  // from the first element to the last, over the dimensions so far
+  for (int i : order) {
+    if (view.extents[i] == 1) continue;
+    std::int64_t const step = std::abs(view.strides[i]);
+    if (step <= reach) return i;
+    reach += step * (view.extents[i] - 1);
+  }
+  return -1;
+}
+
+/// What is written to, a checked view: no two indices name one element.
 template <class T, int Rank>
 void check_distinct(char const* name, strided_view<T, Rank> const& view) {
-  for (int i = 0; i < Rank; ++i)
-    require(view.extents[i] <= 1 || view.strides[i] != 0, name, "a stride of 0", "elements that do not overlap");
+  int const i = overlapping_dimension(view);
+  require(i < 0, name, "a stride of " + std::to_string(view.strides[maximum(i, 0)]), "elements that do not overlap");
+}
+
+/// Bytes [begin, end) that a checked view lies in, and whether its elements fill them.
+struct view_range {
+  std::uintptr_t begin = 0;
+  std::uintptr_t end = 0;
+  bool filled = false;
+
+  template <class T, int Rank>
+  explicit view_range(strided_view<T, Rank> const& view) {
+    if (view.size() == 0) return;
+    std::int64_t low = 0, high = 1;
+    for (int i = 0; i < Rank; ++i) {
+      std::int64_t const reach = view.strides[i] * (view.extents[i] - 1);
+      (reach < 0 ? low : high) += reach;
+    }
+    std::uintptr_t const at = reinterpret_cast<std::uintptr_t>(view.data);
+    begin = at + static_cast<std::uintptr_t>(low) * sizeof(T);
+    end = at + static_cast<std::uintptr_t>(high) * sizeof(T);
+    filled = view.size() == high - low && overlapping_dimension(view) < 0;
+  }
+};
+
+/// What is written shares no memory with what is read. Views with gaps may lie in each other's: those are let through.
+template <class T, class U, int Rank>
+void check_apart(char const* name, strided_view<T, Rank> const& written, char const* other, strided_view<U, Rank> const& read) {
+  view_range const a(written), b(read);
+  require(!a.filled || !b.filled || a.end <= b.begin || b.end <= a.begin, name, std::string("memory of ") + other,
+          "memory of its own");
 }
 
 template <class T>
@@ -101,6 +152,34 @@ inline int longest_of(char const* name, std::span<std::int32_t const> starts, st
   return most;
 }
 
+/// The rows [begin, end) of every sequence, −1 being its end, of a tensor of `batch` × `rows` rows that is packed
+/// where offsets are given.
+struct row_ranges {
+  std::int32_t const* starts = nullptr;  // of packed sequences, or null
+  int sequences = 0;
+  int rows = 0;
+  int first = 0;
+  int last = -1;
+
+  row_ranges(char const* name, std::int64_t batch, std::int64_t all_rows, std::span<std::int32_t const> cu_seqlens,
+             int begin, int end)
+      : sequences(static_cast<int>(batch)), rows(static_cast<int>(all_rows)), first(begin), last(end) {
+    require(begin >= 0 && end >= -1 && (end == -1 || begin <= end), "begin, end",
+            std::to_string(begin) + ", " + std::to_string(end), "a range of rows, its end -1 or no less than its begin");
+    if (cu_seqlens.empty()) return;
+    require(batch == 1, (std::string(name) + " batch").c_str(), batch, "1 where sequences are packed");
+    check_cu_seqlens("cu_seqlens_q", cu_seqlens, all_rows);
+    starts = cu_seqlens.data();
+    sequences = static_cast<int>(cu_seqlens.size()) - 1;
+  }
+
+  /// One past the last row of a sequence.
+  int end(int sequence) const {
+    int const length = starts != nullptr ? starts[sequence + 1] - starts[sequence] : rows;
+    return last < 0 ? length : minimum(last, length);
+  }
+};
+
 inline void check_heads_divide(std::int64_t query_heads, std::int64_t kv_heads) {
   require(query_heads >= 1, "q heads", query_heads, "at least one query head");
   require(kv_heads >= 1 && query_heads % kv_heads == 0, "k heads", kv_heads,
@@ -111,6 +190,8 @@ inline void apply_options(problem& p, options const& o) {
   p.causal = o.causal;
   p.layer = o.layer;
   p.stream = o.stream;
+  require(std::int64_t{p.batch} * p.query_heads <= longest_sequence, "q heads",
+          std::to_string(p.batch) + " sequences of " + std::to_string(p.query_heads), "2^29 - 1 in all at most");
   require(o.layer >= 0, "options.layer", o.layer, "0 or more");
   require(o.threads >= 0 && o.threads <= 4096, "options.threads", o.threads, "0 (every core) to 4096");
   p.threads = o.threads > 0 ? o.threads : maximum(1, static_cast<int>(std::thread::hardware_concurrency()));
@@ -283,11 +364,12 @@ void check_pages(M const& mode, problem const& p, paged_cache<T> const& cache, c
 
 }  // namespace detail
 
-/// Output, LSE and assignment of a problem. An absent lse is an empty view.
+/// Output and LSE of a problem. An absent lse is an empty view.
 template <class T>
 void check_outputs(problem const& p, heads_view<T const> const& q, heads_view<T> const& out, lse_view const& lse) {
   detail::check_shape("out", out, q.extents[0], q.extents[1], q.extents[2], q.extents[3]);
   detail::check_distinct("out", out);
+  detail::check_apart("out", out, "q", q);
   if (!lse) return;
   detail::check_view("lse", lse);
   detail::check_distinct("lse", lse);

@@ -6,6 +6,7 @@
 #include <sstream>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 #include <utility>
 
 namespace elastic {
@@ -45,6 +46,13 @@ std::string show(T value) {
 template <class Given, class Expected>
 void require(bool holds, char const* argument, Given const& given, Expected const& expected) {
   if (!holds) [[unlikely]] throw error(argument, detail::show(given), detail::show(expected));
+}
+
+/// Throws elastic::error where an enum that counts from 0 holds a number past its `last` name.
+template <class Enum>
+void require_enumerator(char const* argument, Enum value, Enum last) {
+  auto const number = static_cast<std::underlying_type_t<Enum>>(value), most = static_cast<std::underlying_type_t<Enum>>(last);
+  require(number >= 0 && number <= most, argument, number, "an enumerator: 0 to " + detail::show(most));
 }
 
 }  // namespace elastic

@@ -23,14 +23,14 @@ struct strided_view {
 
   strided_view() = default;
 
-  /// A dense row-major view.
+  /// A dense row-major view. Strides that leave 64 bits stop at the largest, which check_view refuses.
   ELASTIC_HOST_DEVICE strided_view(T* pointer, std::array<std::int64_t, Rank> const& shape) : data(pointer) {
     auto const given = __builtin_bit_cast(plain, shape);
     std::int64_t step = 1;
     for (int i = Rank - 1; i >= 0; --i) {
       extents[i] = given.at[i];
       strides[i] = step;
-      step *= extents[i];
+      step = saturating_product(step, extents[i]);
     }
   }
 
@@ -65,7 +65,7 @@ struct strided_view {
 
   ELASTIC_HOST_DEVICE std::int64_t size() const {
     std::int64_t n = 1;
-    for (int i = 0; i < Rank; ++i) n *= extents[i];
+    for (int i = 0; i < Rank; ++i) n = saturating_product(n, extents[i]);
     return n;
   }
 

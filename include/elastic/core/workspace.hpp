@@ -14,7 +14,7 @@ namespace elastic {
 
 using workspace = std::span<std::byte>;
 
-/// Where `workspace_bytes` stops growing and work is cut into chunks of query rows.
+/// Where `workspace_bytes` stops growing and work is cut into chunks of query rows, down to chunk_alignment of them.
 inline constexpr std::size_t default_workspace_limit = std::size_t{2} << 30;
 
 inline constexpr std::size_t workspace_alignment = 256;

@@ -1,6 +1,7 @@
 // Attention forward on the CPU: FlashAttention's online softmax over the tiles that tiles_of yields.
 // For a panel of query rows, S = Q·Kᵀ, m' = max(m, rowmax S), P = exp(S − m'), l' = e^(m−m')·l + rowsum P,
-// O' = e^(m−m')·O + P·V; at the end O / l and LSE = m + ln l. Everything in float, on Eigen's packets.
+// O' = e^(m−m')·O + P·V; at the end O / l and LSE = m + ln l. Everything in float, on Eigen's packets: a row whose
+// logits overflow, so that no weight is left, is NaN and not one that sees no key.
 #pragma once
 
 #include <algorithm>
@@ -79,6 +80,20 @@ void mask_panel(M const& mode, where const& w, tile_kind kind, int first, int ro
   }
 }
 
+/// Do the tiles hold a key that row q sees?
+template <class M, class Tiles>
+bool sees_key(M const& mode, where const& w, Tiles const& tiles, int columns_of_tile, int q) {
+  for (int i = 0; i < tiles.count; ++i) {
+    tile const t = tiles[i];
+    int const begin = t.index * columns_of_tile;
+    int const end = minimum(begin + columns_of_tile, w.causal ? minimum(w.position(q) + 1, w.k_len) : w.k_len);
+    bool const asks = has_partial_of<M> && t.kind == tile_kind::partial;
+    for (int k = begin; k < end; ++k)
+      if (!asks || mode.keeps(w, q, k)) return true;
+  }
+  return false;
+}
+
 /// One query tile of one head.
 template <class M, class Source, class T>
 void attend_tile(M const& mode, where const& w, problem const& p, Source const& source, head_rows<T const> queries,
@@ -132,9 +147,12 @@ void attend_tile(M const& mode, where const& w, problem const& p, Source const& 
     int const first = span.first + panel * panel_rows, count = minimum(panel_rows, rows - panel * panel_rows);
     std::int64_t const at = std::int64_t{panel} * panel_rows;
     for (int r = 0; r < count; ++r) {
-      float const total = buffers.total[at + r];
-      buffers.scale[r] = total > 0 ? 1.f / total : 0.f;
-      if (lse.data != nullptr) *lse[first + r] = total > 0 ? buffers.highest[at + r] + std::log(total) : none;
+      float const total = buffers.total[at + r], highest = buffers.highest[at + r];
+      // Without weight though there is a key: its logit left float. A score hook may mean −∞.
+      bool const overflown = !(total > 0) && (highest != none || (!scoring_mode<M> && sees_key(mode, w, tiles, shape.columns, first + r)));
+      float const no_weight = overflown ? std::numeric_limits<float>::quiet_NaN() : 0.f;
+      buffers.scale[r] = total > 0 ? 1.f / total : no_weight;
+      if (lse.data != nullptr) *lse[first + r] = total > 0 ? highest + std::log(total) : overflown ? no_weight : none;
     }
     store_panel(buffers.output + at * d, buffers.scale, out, first, count, d);
   }

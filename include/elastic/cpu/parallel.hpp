@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstdint>
 #include <exception>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -12,7 +13,8 @@
 
 namespace elastic::detail {
 
-/// body(item, thread) for item = 0 … items − 1 on at most `threads` threads, the caller's among them.
+/// body(item, thread) for item = 0 … items − 1 on at most `threads` threads, the caller's among them; on as many
+/// as the system gives.
 /// The first exception is rethrown when all have stopped.
 template <class Body>
 void parallel_for(std::int64_t items, int threads, Body&& body) {
@@ -34,7 +36,11 @@ void parallel_for(std::int64_t items, int threads, Body&& body) {
   };
   {
     std::vector<std::jthread> others;
-    for (int t = 1; t < workers; ++t) others.emplace_back(work, t);
+    others.reserve(static_cast<std::size_t>(workers) - 1);
+    try {
+      for (int t = 1; t < workers; ++t) others.emplace_back(work, t);
+    } catch (std::system_error const&) {  // those that there are take all items
+    }
     work(0);
   }
   if (failure) std::rethrow_exception(failure);

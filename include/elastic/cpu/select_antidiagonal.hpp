@@ -34,8 +34,9 @@ struct antidiagonal_tiling {
     int const fitting = maximum(minimum(128, (1 << 18) / inner) / per_block, 1);
     query_blocks = minimum(fitting, maximum(ceil_div(p.q_end, s.block) - p.q_begin / s.block, 1));
     key_blocks = minimum(fitting, maximum(ceil_div(p.k_len, s.block), 1));
-    rows = ceil_div(query_blocks * per_block, softmax_lanes) * softmax_lanes;
-    columns = key_blocks * per_block;
+    // A block may be longer than the sequence; what is held is not.
+    rows = ceil_div(minimum(query_blocks * per_block, ceil_div(p.q_len, s.stride)), softmax_lanes) * softmax_lanes;
+    columns = minimum(key_blocks * per_block, ceil_div(p.k_len, s.stride));
   }
 
   /// Tiles of one head.

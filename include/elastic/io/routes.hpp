@@ -94,6 +94,16 @@ struct route_table {
     return checked(std::move(table), "tensor " + detail::in_quotes(name));
   }
 
+  /// Throws elastic::error unless it is a table of finite numbers.
+  void check(std::string const& source = "table") const {
+    if (layers <= 0 || heads <= 0) throw error(source, "an empty table", expected);
+    if (values.size() != static_cast<std::size_t>(layers) * static_cast<std::size_t>(heads))
+      throw error(source, std::to_string(values.size()) + " values",
+                  "layers × heads: " + std::to_string(layers) + " × " + std::to_string(heads));
+    for (double const value : values)
+      if (!std::isfinite(value)) throw error(source, detail::show(value), "finite numbers");
+  }
+
  private:
   static constexpr char const* expected = "a table with a row of numbers for each layer";
 
@@ -114,9 +124,9 @@ struct route_table {
       }
       std::size_t const end = static_cast<std::size_t>(std::ranges::find_if(line, is_separator) - line.begin());
       double number = 0;
-      std::size_t const sign = line.front() == '+' ? 1 : 0;
+      std::size_t const sign = line.front() == '+' ? 1 : 0;  // which from_chars does not take
       auto const [stop, failure] = std::from_chars(line.data() + sign, line.data() + end, number);
-      if (failure != std::errc{} || stop != line.data() + end)
+      if (failure != std::errc{} || stop != line.data() + end || line.starts_with("+-"))
         throw error(where, detail::in_quotes(std::string(line.substr(0, end))), "a number");
       numbers.push_back(number);
       wants = false;
@@ -137,9 +147,7 @@ struct route_table {
   }
 
   static route_table checked(route_table table, std::string const& source) {
-    if (table.layers == 0 || table.heads == 0) throw error(source, "an empty table", expected);
-    for (double const value : table.values)
-      if (!std::isfinite(value)) throw error(source, detail::show(value), "finite numbers");
+    table.check(source);
     return table;
   }
 };
@@ -149,9 +157,9 @@ namespace detail {
 /// Each entry for the `group` query heads of its KV head.
 template <class Route>
 fixed_router repeat_routes(route_table const& table, int group, Route&& route) {
-  require(group >= 1 && group <= 1 << 16, "group", group, "at least one query head for each KV head");
-  require(table.layers > 0 && table.values.size() == static_cast<std::size_t>(table.layers) * static_cast<std::size_t>(table.heads),
-          "table", table.values.size(), "layers × heads values");
+  table.check();
+  require(group >= 1 && group <= (1 << 16) / table.heads, "group", group,
+          "a query head or more for each KV head, 65536 in a layer at most");
   std::vector<std::int32_t> routes;
   for (double const value : table.values) routes.insert(routes.end(), static_cast<std::size_t>(group), route(value));
   return fixed_router(std::move(routes), table.heads * group);
@@ -182,7 +190,7 @@ inline fixed_router routes_router(route_table const& table, int group = 1) {
 inline fixed_router threshold_router(route_table const& table, double sparsity, int group = 1, int sparse_route = 1) {
   require(sparsity >= 0 && sparsity <= 1, "sparsity", sparsity, "0 to 1");
   require(sparse_route >= 0, "sparse_route", sparse_route, "0 or more");
-  require(!table.values.empty(), "table", "an empty table", "layers × heads values");
+  table.check();
   route_table clamped = table;
   for (double& value : clamped.values) value = std::clamp(value, 0., 1.);
   double const threshold = sparsity >= 1 ? 2. : detail::quantile(clamped.values, sparsity);

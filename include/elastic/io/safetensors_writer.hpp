@@ -47,6 +47,7 @@ class safetensors_writer {
                                 std::span<std::byte const> bytes) {
     std::string const tensor = "tensor " + detail::in_quotes(name);
     require_utf8("tensor name", name);
+    require_enumerator((tensor + " dtype").c_str(), dtype, safetensors_dtype::f64);
     require(name != "__metadata__", "tensor name", "\"__metadata__\"", "any other name");
     require(!names_.contains(name), "tensor name", detail::in_quotes(name) + " twice", "unique names");
     auto const expected = detail::byte_count(shape, dtype);

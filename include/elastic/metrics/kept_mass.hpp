@@ -15,33 +15,28 @@
 
 namespace elastic {
 
-/// Row-major (sequence, query head), from two LSEs (batch, query_heads, seq), packed where offsets are given. Heads
-/// without a row that counts give 1.
+/// Row-major (sequence, query head), from two LSEs (batch, query_heads, seq), packed where offsets are given; rows
+/// [begin, end) of every sequence count, −1 being its end. Heads without a row that counts give 1.
 inline std::vector<double> kept_mass(lse_view const& kept, lse_view const& full_attention,
                                      std::span<std::int32_t const> cu_seqlens_q = {}, int begin = 0, int end = -1) {
   for (int i = 0; i < 3; ++i)
     require(kept.extents[i] == full_attention.extents[i], "full_attention", "extent " + std::to_string(full_attention.extents[i]),
             std::to_string(kept.extents[i]) + " as in kept");
-  bool const packed = !cu_seqlens_q.empty();
-  if (packed) {
-    require(kept.extents[0] == 1, "kept batch", kept.extents[0], "1 where sequences are packed");
-    require(cu_seqlens_q.back() <= kept.extents[2], "cu_seqlens_q", cu_seqlens_q.back(), "offsets inside kept");
-  }
-  std::int32_t const* const starts = packed ? cu_seqlens_q.data() : nullptr;
-  int const sequences = static_cast<int>(packed ? static_cast<std::int64_t>(cu_seqlens_q.size()) - 1 : kept.extents[0]);
+  detail::check_view("kept", kept);
+  detail::check_view("full_attention", full_attention);
+  detail::row_ranges const rows("kept", kept.extents[0], kept.extents[2], cu_seqlens_q, begin, end);
   std::vector<double> mass;
-  for (int b = 0; b < sequences; ++b)
+  for (int b = 0; b < rows.sequences; ++b)
     for (int h = 0; h < kept.extents[1]; ++h) {
-      int const length = packed ? starts[b + 1] - starts[b] : static_cast<int>(kept.extents[2]);
-      head_rows<float> const part = lse_of(kept, starts, b, h), all = lse_of(full_attention, starts, b, h);
+      head_rows<float> const part = lse_of(kept, rows.starts, b, h), all = lse_of(full_attention, rows.starts, b, h);
       double sum = 0;
-      std::int64_t rows = 0;
-      for (int i = begin; i < (end < 0 ? length : minimum(end, length)); ++i) {
+      std::int64_t seen = 0;
+      for (int i = begin; i < rows.end(b); ++i) {
         if (*all[i] == -std::numeric_limits<float>::infinity()) continue;
         sum += std::exp(static_cast<double>(*part[i]) - static_cast<double>(*all[i]));
-        ++rows;
+        ++seen;
       }
-      mass.push_back(rows > 0 ? sum / static_cast<double>(rows) : 1);
+      mass.push_back(seen > 0 ? sum / static_cast<double>(seen) : 1);
     }
   return mass;
 }

@@ -12,7 +12,7 @@
 #include <type_traits>
 #include <vector>
 
-#include <elastic/core/error.hpp>
+#include <elastic/core/check.hpp>
 #include <elastic/core/sequence.hpp>
 
 namespace elastic {
@@ -60,20 +60,15 @@ void add_errors(heads_view<A> const& out, heads_view<B> const& expected, std::sp
   for (int i = 0; i < 4; ++i)
     require(out.extents[i] == expected.extents[i], "expected", "extent " + std::to_string(expected.extents[i]),
             std::to_string(out.extents[i]) + " as in out");
-  bool const packed = !cu_seqlens_q.empty();
-  if (packed) {
-    require(out.extents[0] == 1, "out batch", out.extents[0], "1 where sequences are packed");
-    require(cu_seqlens_q.back() <= out.extents[1], "cu_seqlens_q", cu_seqlens_q.back(), "offsets inside out");
-  }
-  std::int32_t const* const starts = packed ? cu_seqlens_q.data() : nullptr;
-  int const sequences = static_cast<int>(packed ? static_cast<std::int64_t>(cu_seqlens_q.size()) - 1 : out.extents[0]);
-  for (int b = 0; b < sequences; ++b)
+  check_heads("out", out);
+  check_heads("expected", expected);
+  row_ranges const ranges("out", out.extents[0], out.extents[1], cu_seqlens_q, begin, end);
+  for (int b = 0; b < ranges.sequences; ++b)
     for (int h = 0; h < out.extents[2]; ++h) {
-      int const length = packed ? starts[b + 1] - starts[b] : static_cast<int>(out.extents[1]);
-      auto const rows = rows_of(out, starts, b, h);
-      auto const others = rows_of(expected, starts, b, h);
+      auto const rows = rows_of(out, ranges.starts, b, h);
+      auto const others = rows_of(expected, ranges.starts, b, h);
       error_sums& sums = sums_of(b, h);
-      for (int i = begin; i < (end < 0 ? length : minimum(end, length)); ++i)
+      for (int i = begin; i < ranges.end(b); ++i)
         for (std::int64_t d = 0; d < out.extents[3]; ++d)
           sums.add(static_cast<double>(static_cast<float>(rows[i][d])), static_cast<double>(static_cast<float>(others[i][d])));
     }

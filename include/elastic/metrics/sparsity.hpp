@@ -6,6 +6,7 @@
 // pairs are counted by its tiles, in arithmetic but for partial ones; without causality too.
 #pragma once
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -19,6 +20,7 @@ namespace elastic {
 /// Ω_MSR of each sample, over the layers: the share of its heads that have a route other than 0.
 inline std::vector<double> model_sparsity_of_samples(std::span<const_assignment_view const> layers) {
   require(!layers.empty(), "layers", "none", "the assignment of at least one layer");
+  for (const_assignment_view const& layer : layers) detail::check_view("layers", layer);
   std::int64_t const batch = layers.front().extents[0];
   std::vector<double> shares;
   for (std::int64_t b = 0; b < batch; ++b) {
@@ -153,7 +155,10 @@ tile_counts count_tiles(M const& mode, where const& w, int q_tile, tile_shape sh
       if (!has_partial_of<M> || t.kind == tile_kind::clipped)
         counts.kept += maximum(columns, 0);
       else
-        for (int k = begin; k < begin + columns; ++k) counts.kept += mode.keeps(w, q, k);
+        for (int at = 0; at < columns; at += 64) {
+          int const count = minimum(64, columns - at);
+          counts.kept += std::popcount(kept_bits_of(mode, w, q, begin + at, count) & ~std::uint64_t{0} >> (64 - count));
+        }
     }
   }
   return counts;
@@ -173,7 +178,8 @@ tile_shape counting_shape(M const& mode, tile_shape wanted = {128, 128}) {
 template <attention_mode M>
 effective_sparsity count_sparsity(M const& mode, problem const& p, const_assignment_view const& assignment,
                                   tile_shape wanted = {128, 128}) {
-  require(wanted.rows > 0 && wanted.columns > 0, "wanted", minimum(wanted.rows, wanted.columns), "a tile of at least 1 × 1");
+  for (int const side : {wanted.rows, wanted.columns})
+    require(side > 0 && side <= 1 << 29, "wanted", side, "a tile of 1 × 1 to 2^29 × 2^29");
   check_mode(mode, p);
   check_assignment(p, assignment, routes<M>);
   zip_leaves(mode, mode, [&](auto const& leaf, auto const&, int) {

@@ -44,8 +44,10 @@ struct block_sparse {
 
   /// The shapes alone; where the lists lie in host memory, the backend also checks every entry.
   void check(problem const& p) const {
-    require(block_rows > 0, "block_sparse.block_rows", block_rows, "a positive number of query rows");
-    require(block_columns > 0, "block_sparse.block_columns", block_columns, "a positive number of keys");
+    constexpr int most = 1 << 29;
+    require(block_rows > 0 && block_rows <= most, "block_sparse.block_rows", block_rows, "1 to 2^29 query rows");
+    require(block_columns > 0 && block_columns <= most, "block_sparse.block_columns", block_columns, "1 to 2^29 keys");
+    require(size >= 0, "block_sparse.size", size, "a number of entries");
     require(entries != nullptr && begin && count, "block_sparse", "null lists", "entries, begin and count");
     detail::check_view("block_sparse.begin", begin);
     detail::check_view("block_sparse.count", count);

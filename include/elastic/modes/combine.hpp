@@ -1,6 +1,6 @@
 // Intersection and union of two modes. Of span modes they are span modes: the two ascending span lists
-// are swept from edge to edge. With a list or a bare predicate inside they ask every tile in bounds;
-// planned<…> (selectors/planned.hpp) turns such a composition into a list first.
+// are swept from edge to edge. With a list or a bare predicate inside, or where that makes more than 64
+// spans, they ask every tile in bounds; planned<…> (selectors/planned.hpp) turns such a composition into a list first.
 #pragma once
 
 #include <elastic/modes/composite.hpp>
@@ -82,6 +82,7 @@ struct combined {
   static combined<C, D, Join> with_parts(mode_pack<C, D> const& pack) { return {pack.first, pack.rest.first}; }
 
   static constexpr int spans_max = detail::combined_spans<A, B>;
+  static constexpr bool has_spans = 0 < spans_max && spans_max <= span_limit;
   static constexpr bool has_partial = true;
 
   ELASTIC_HOST_DEVICE bool keeps(where const& w, int q, int k) const
@@ -97,7 +98,7 @@ struct combined {
   }
 
   ELASTIC_HOST_DEVICE span_array<spans_max> spans(where const& w, int q_tile, tile_shape shape) const
-    requires(span_mode<A> && span_mode<B>)
+    requires has_spans
   {
     return detail::sweep(parts.first.spans(w, q_tile, shape), parts.rest.first.spans(w, q_tile, shape),
                          ceil_div(w.k_len, shape.columns), Join{});

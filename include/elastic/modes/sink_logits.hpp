@@ -1,5 +1,6 @@
 // A mode with learnable sink logits: head h adds exp(z_h) to its softmax's denominator and nothing to
-// its numerator (GPT-OSS). LSE includes it; a row that sees no key has O = 0 and LSE = z_h.
+// its numerator (GPT-OSS). LSE includes it; a row that sees no key has O = 0 and LSE = z_h. A logit is finite,
+// or −∞ for none. They are data in the backend's memory, as q is: no check reads them, and NaN gives NaN.
 #pragma once
 
 #include <elastic/modes/composite.hpp>

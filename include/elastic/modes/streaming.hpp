@@ -66,6 +66,8 @@ struct streaming {
   }
 
   void check(problem const& p) const {
+    require_enumerator("streaming.granularity", granularity, elastic::granularity::block);
+    require_enumerator("streaming.alignment", alignment, elastic::alignment::query_block);
     int const most = granularity == elastic::granularity::token ? 1 << 29 : (1 << 29) / block;
     require(sink >= 0 && sink <= most, "streaming.sink", sink, "0 to 2^29 tokens, or as many in blocks");
     require(local >= 0 && local <= most, "streaming.local", local, "0 to 2^29 tokens, or as many in blocks");

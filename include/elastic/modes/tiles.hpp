@@ -3,18 +3,26 @@
 // Every backend walks this and nothing else.
 #pragma once
 
+#include <cstdint>
+#include <type_traits>
+
 #include <elastic/core/tile.hpp>
 #include <elastic/modes/mode.hpp>
 
 namespace elastic {
 
+/// A mode with more spans would ask every tile instead.
+inline constexpr int span_limit = 64;
+
 /// Tiles of a few spans.
 template <int N>
 struct span_tiles {
   static constexpr int spans_max = N;
+  static_assert(N <= span_limit, "elastic: a mode has 64 spans at most");
+  using span_bits = std::conditional_t<(N > 32), std::uint64_t, std::uint32_t>;
   int count = 0;
   int whole = 0;
-  unsigned partial = 0;  // bit s: span s needs keeps
+  span_bits partial = 0;  // bit s: span s needs keeps
   int begin[N];
   int end[N];
 
@@ -29,7 +37,7 @@ struct span_tiles {
         end[s] = minimum(spans.items[s < M ? s : 0].end, cut.visible);
         begin[s] = minimum(maximum(spans.items[s < M ? s : 0].begin, 0), end[s]);
         if (end[s] < begin[s]) begin[s] = end[s];
-        if (spans.items[s < M ? s : 0].cover == coverage::partial) partial |= 1u << s;
+        if (spans.items[s < M ? s : 0].cover == coverage::partial) partial |= span_bits{1} << s;
         count += end[s] - begin[s];
       }
     }
@@ -40,7 +48,7 @@ struct span_tiles {
       int const length = end[s] - begin[s];
       if (i < length) {
         int const index = end[s] - 1 - i;
-        bool const asks = (partial >> s & 1u) != 0;
+        bool const asks = (partial >> s & 1) != 0;
         return {index, asks ? tile_kind::partial : index >= whole ? tile_kind::clipped : tile_kind::full};
       }
       i -= length;

@@ -37,6 +37,8 @@ struct mlp_router {
 
   void check(problem const& p, int) const {
     require(bool(weights), "mlp_router.weights", "none", "weights: loaded (io/mlp_weights.hpp) or mlp_weights::untrained");
+    require_enumerator("mlp_router.pooling", pooling, elastic::pooling::mean);
+    require_enumerator("mlp_router.class_index", class_index, elastic::class_index::paper);
     require(p.kv_heads > 0, "k_pre_rope", "no tensor", "the keys after k-norm and before RoPE");
     require(p.head_dim == weights.head_dim(), "k_pre_rope head_dim", p.head_dim,
             std::to_string(weights.head_dim()) + " as the router's weights");

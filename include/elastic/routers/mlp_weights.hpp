@@ -71,10 +71,11 @@ class mlp_weights {
     layers_ = std::make_shared<std::vector<mlp_layer> const>(std::move(layers));
   }
 
-  /// Where training starts: weights from N(0, 0.02²), biases 0; about half of all heads come out sparse.
+  /// Where training starts: weights from N(0, 0.02²), biases 0; about half of all heads come out sparse. 16·head_dim²
+  /// weights for each layer.
   static mlp_weights untrained(int head_dim, std::uint64_t seed, int layers = 1, int logits = 2) {
-    require(head_dim > 0, "mlp_weights.head_dim", head_dim, "a positive number");
-    require(layers > 0, "mlp_weights.layers", layers, "at least one layer");
+    require(head_dim > 0 && head_dim <= 4096, "mlp_weights.head_dim", head_dim, "1 to 4096");
+    require(layers > 0 && layers <= 4096, "mlp_weights.layers", layers, "1 to 4096 layers");
     require(logits == 1 || logits == 2, "mlp_weights.logits", logits, "2, or 1 for the sigmoid variant");
     std::mt19937_64 random(seed);
     auto const uniform = [&] { return (static_cast<double>(random() >> 11) + 0.5) * 0x1p-53; };
@@ -101,7 +102,10 @@ class mlp_weights {
   int layers() const { return layers_ ? static_cast<int>(layers_->size()) : 0; }
   int head_dim() const { return layers_ ? layers_->front().linear.front().inputs : 0; }
   int logits() const { return layers_ ? layers_->front().linear.back().outputs : 0; }
-  mlp_layer const& layer(int i) const { return layers_->at(static_cast<std::size_t>(i)); }
+  mlp_layer const& layer(int i) const {
+    require(i >= 0 && i < layers(), "layer", i, "one of the " + std::to_string(layers()) + " layers that have weights");
+    return (*layers_)[static_cast<std::size_t>(i)];
+  }
 
   /// A copy in a device's memory, shared with every copy of this object.
   struct device_copy {

@@ -23,6 +23,7 @@ struct oracle_router {
   error_measure measure = error_measure::relative_l2;
 
   void check(problem const& p, int) const {
+    require_enumerator("oracle_router.measure", measure, error_measure::relative_maximum);
     require(tolerance >= 0, "oracle_router.tolerance", tolerance, "0 or more");
     detail::require_kv_heads(p);
   }

@@ -1,7 +1,8 @@
 // A router decides which mode each head takes: it writes a route 0 … modes − 1 for every (sequence,
 // query head). By convention route 0 retrieves and the last route is sparse; a router that knows two
-// classes uses these two. Routers that read no data are a pure function of the head; the others are run
-// by the backend's route_on(backend, router, mode, route_inputs, problem, assignment, workspace).
+// classes uses these two. Routers that read no data are a pure function of the head: any callable, a
+// lambda too. The others are run by the backend's
+// route_on(backend, router, mode, route_inputs, problem, assignment, workspace), and have a check.
 #pragma once
 
 #include <concepts>
@@ -15,13 +16,22 @@
 namespace elastic {
 
 template <class R>
-concept router = std::copyable<R> && requires(R const& r, problem const& p) { r.check(p, 2); };
+concept checked_router = requires(R const& r, problem const& p) { r.check(p, 2); };
 
 /// Decides from the head alone. The problem's kv_heads is 0 where no keys came that tell it.
 template <class R>
-concept head_router = router<R> && requires(R const& r, problem const& p) {
-  { r(p, 0, 0, 2) } -> std::same_as<int>;  // (problem, sequence, query head, modes)
+concept head_router = std::copy_constructible<R> && requires(R const& r, problem const& p) {
+  { r(p, 0, 0, 2) } -> std::integral;  // (problem, sequence, query head, modes)
 };
+
+template <class R>
+concept router = std::copy_constructible<R> && (head_router<R> || checked_router<R>);
+
+/// Throws elastic::error where the router does not fit the problem or the number of modes.
+template <class R>
+void check_router(R const& router, problem const& p, int modes) {
+  if constexpr (checked_router<R>) router.check(p, modes);
+}
 
 namespace detail {
 

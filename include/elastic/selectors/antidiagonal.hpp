@@ -21,7 +21,7 @@ enum class selection_rule { greedy, first_chunk };
 
 struct antidiagonal {
   int block = 128;         // query rows and keys of a block
-  int stride = 16;         // tokens folded into one; divides block
+  int stride = 16;         // tokens folded into one; divides block, at most 1024
   float threshold = 0.9f;  // share of the attention mass to keep, in (0, 1]
   selection_rule rule = selection_rule::greedy;
   int chunk = 0;  // tokens of the published code's first chunk, a multiple of block; 0: by length, as it does
@@ -34,8 +34,9 @@ struct antidiagonal {
 
   void check(problem const& p) const {
     detail::check_block("antidiagonal.block", block);
-    require(stride >= 1 && block % stride == 0, "antidiagonal.stride", stride,
-            "a divisor of the block of " + std::to_string(block));
+    require(stride >= 1 && stride <= 1024 && block % stride == 0, "antidiagonal.stride", stride,
+            "a divisor of the block of " + std::to_string(block) + ", 1024 at most");
+    require_enumerator("antidiagonal.rule", rule, selection_rule::first_chunk);
     require(threshold > 0 && threshold <= 1, "antidiagonal.threshold", threshold, "above 0, and 1 at most");
     require(chunk >= 0 && chunk % block == 0, "antidiagonal.chunk", chunk, "0, or a multiple of the block");
     require(rule == selection_rule::greedy || p.causal, "antidiagonal.rule", "first_chunk without causality",

@@ -22,7 +22,8 @@ double exact_dot(T const* a, T const* b, int head_dim) {
   return ((sum[0] + sum[4]) + (sum[2] + sum[6])) + ((sum[1] + sum[5]) + (sum[3] + sum[7]));
 }
 
-/// Host memory only. The tensors have to stay where they are for as long as the mode is in use.
+/// Host memory only. The tensors have to stay where they are for as long as the mode is in use; `==` tells whether
+/// two sources are of one problem and the same tensors.
 struct dot_source {
   enum class type : std::int32_t { of_float, of_half, of_bfloat16 };
   static constexpr std::uint64_t written = 0x656c61737469634b;
@@ -32,22 +33,28 @@ struct dot_source {
   void const* k;
   std::int64_t q_strides[2];  // of rows and heads, in elements
   std::int64_t k_strides[2];
+  std::int64_t q_rows;  // of the tensors; of all sequences, where packed
+  std::int64_t k_rows;
   type held;
-  int head_dim;
+  int batch, query_heads, kv_heads, head_dim, causal, q_begin, q_end;
 
-  /// `q_starts` and `k_starts` receive where each sequence begins, in elements.
+  bool operator==(dot_source const&) const = default;
+
   template <element T>
-  static dot_source of(select_inputs<T> const& in, std::int64_t* q_starts, std::int64_t* k_starts) {
+  static dot_source of(select_inputs<T> const& in) {
     problem const& p = in.shape;
-    for (int b = 0; b < p.batch; ++b) {
-      q_starts[b] = p.packed() ? p.cu_seqlens_q[b] * in.q.strides[1] : b * in.q.strides[0];
-      k_starts[b] = p.packed() ? p.cu_seqlens_k[b] * in.k.strides[1] : b * in.k.strides[0];
-    }
     type const held = std::same_as<T, float>  ? type::of_float
                       : std::same_as<T, half> ? type::of_half
                                               : type::of_bfloat16;
-    return {written, in.q.data, in.k.data, {in.q.strides[1], in.q.strides[2]}, {in.k.strides[1], in.k.strides[2]},
-            held,    p.head_dim};
+    return {written,         in.q.data,       in.k.data, {in.q.strides[1], in.q.strides[2]}, {in.k.strides[1], in.k.strides[2]},
+            in.q.extents[1], in.k.extents[1], held,      p.batch, p.query_heads, p.kv_heads, p.head_dim, p.causal,
+            p.q_begin,       p.q_end};
+  }
+
+  /// Where a sequence begins in a tensor, in elements.
+  template <class T>
+  static std::int64_t start(heads_view<T> const& tensor, std::int32_t const* cu_seqlens, int batch) {
+    return cu_seqlens != nullptr ? cu_seqlens[batch] * tensor.strides[1] : batch * tensor.strides[0];
   }
 
   double operator()(where const& w, std::int64_t q_start, std::int64_t k_start, int q_row, int k_row) const {

@@ -1,6 +1,7 @@
 // A selector is a data-dependent mode in two steps. It holds parameters; `bind` lays its storage into
 // the workspace; a backend's select_on reads Q and K and fills it; `storage.selected()` is then the
-// ordinary mode that views what was selected. Heads that are not routed to it get empty rows.
+// ordinary mode that views what was selected. Heads that are not routed to it get empty rows. Where that mode
+// reads q or k again, `storage.check_source(select_inputs)` refuses others than those that were selected from.
 #pragma once
 
 #include <concepts>

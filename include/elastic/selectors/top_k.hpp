@@ -9,7 +9,8 @@
 
 namespace elastic {
 
-/// Reads the q and k that were selected from; they have to stay where they are.
+/// Reads the q and k that were selected from; they have to stay where they are. The front door's forward and
+/// validate refuse others.
 struct top_k_selected {
   top_cut<double> const* cuts = nullptr;  // (batch, query_heads, q_end − q_begin)
   dot_source const* source = nullptr;
@@ -56,7 +57,24 @@ struct top_k {
 
     template <element T>
     void view(select_inputs<T> const& in) const {
-      *source = dot_source::of(in, q_starts, k_starts);
+      problem const& p = in.shape;
+      *source = dot_source::of(in);
+      for (int b = 0; b < p.batch; ++b) {
+        q_starts[b] = dot_source::start(in.q, p.cu_seqlens_q, b);
+        k_starts[b] = dot_source::start(in.k, p.cu_seqlens_k, b);
+      }
+    }
+
+    /// Throws elastic::error unless `view` was of these tensors and this problem: they are read once more.
+    template <element T>
+    void check_source(select_inputs<T> const& in) const {
+      problem const& p = in.shape;
+      bool same = *source == dot_source::of(in);
+      for (int b = 0; same && b < p.batch; ++b)
+        same = q_starts[b] == dot_source::start(in.q, p.cu_seqlens_q, b) &&
+               k_starts[b] == dot_source::start(in.k, p.cu_seqlens_k, b);
+      require(same, "workspace", source->mark == dot_source::written ? "a top_k selection from other q or k" : "no top_k selection",
+              "what select wrote for these q and k");
     }
 
     top_cut<double>& cut(where const& w, int q) const { return cuts[selected().row(w, q)]; }
@@ -66,8 +84,8 @@ struct top_k {
     storage made;
     made.q_begin = p.q_begin;
     made.rows = p.q_end - p.q_begin;
+    made.source = cursor.take<dot_source>(1);  // first, so that one left from another problem is found
     made.cuts = cursor.take<top_cut<double>>(elements_of({p.batch, p.query_heads, made.rows}));
-    made.source = cursor.take<dot_source>(1);
     made.q_starts = cursor.take<std::int64_t>(p.batch);
     made.k_starts = cursor.take<std::int64_t>(p.batch);
     return made;
