@@ -14,7 +14,7 @@
 //
 // What select left serves the very assignment that it was given: a head that another route sends to a selector
 // afterwards finds empty rows, and sees no key. Outputs share no memory with inputs; where both are dense that is
-// checked. Input is finite, with sums below the largest float (3e38): Σ|q·k| over head_dim, before softmax_scale,
+// checked. Input is finite, with sums below the largest float (3e38): Σ|q·k| over head_dim, before and after the scale,
 // and |v| times the number of keys that a row sees. Past that outputs may be ±∞ or NaN.
 #pragma once
 
