@@ -149,7 +149,8 @@ void attend_tile(M const& mode, where const& w, problem const& p, Source const& 
     for (int r = 0; r < count; ++r) {
       float const total = buffers.total[at + r], highest = buffers.highest[at + r];
       // Without weight though there is a key: its logit left float. A score hook may mean −∞.
-      bool const overflown = !(total > 0) && (highest != none || (!scoring_mode<M> && sees_key(mode, w, tiles, shape.columns, first + r)));
+      bool const overflown =
+          !(total > 0) && (highest != none || (!scoring_mode<M> && sees_key(mode, w, tiles, shape.columns, first + r)));
       float const no_weight = overflown ? std::numeric_limits<float>::quiet_NaN() : 0.f;
       buffers.scale[r] = total > 0 ? 1.f / total : no_weight;
       if (lse.data != nullptr) *lse[first + r] = total > 0 ? highest + std::log(total) : overflown ? no_weight : none;
