@@ -3,18 +3,28 @@
 
 jobs="$(nproc)"
 
+# Installs what is missing of the packages; tells what apt said only where it failed.
 install_packages() {
   command -v apt-get >/dev/null || return 0
-  local package missing=() as_root=()
+  local package missing=() as_root=() log
   for package in "$@"; do
     [[ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" == installed ]] || missing+=("$package")
   done
   (( ${#missing[@]} )) || return 0
   (( EUID == 0 )) || as_root=(sudo)
   echo "Installing ${missing[*]}"
-  "${as_root[@]}" apt-get update -qq
-  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"
+  log="$(mktemp)"
+  if ! { "${as_root[@]}" apt-get update -qq &&
+         "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq -o Dpkg::Use-Pty=0 \
+           --no-install-recommends "${missing[@]}"; } >"$log" 2>&1; then
+    cat "$log" >&2
+    rm -f "$log"
+    return 1
+  fi
+  rm -f "$log"
 }
 
-install_packages g++ cmake ninja-build git ca-certificates libeigen3-dev nlohmann-json3-dev doctest-dev \
-  libbenchmark-dev libcli11-dev libfmt-dev
+# What the library and the examples need, and the packages named besides.
+prepare_machine() {
+  install_packages g++ cmake ninja-build git ca-certificates libeigen3-dev nlohmann-json3-dev libcli11-dev libfmt-dev "$@"
+}

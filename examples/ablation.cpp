@@ -2,19 +2,21 @@
 // and writes it, with the detail of every head, as CSV and JSON; plot.py draws it.
 //
 //   ablation [--input CAPTURE.safetensors] [--out FOLDER]
-#include <numeric>
+#include <algorithm>
+#include <filesystem>
 #include <sstream>
 
 #include "ablation/grid.hpp"
 #include "ablation/report.hpp"
 #include "support/backends.hpp"
+#include "support/output.hpp"
 #include "support/program.hpp"
 
 namespace examples {
 
 struct arguments {
   std::string input, prefix, out = "ablation", backend = "cpu", router;
-  std::vector<int> layers;
+  std::vector<std::string> layers;
   int threads = 0, repetitions = 0;
   std::uint64_t seed = 6;  // whose decisions differ between the two inputs of the default capture
   bool paper_defaults = false;
@@ -31,7 +33,8 @@ std::vector<std::string> split(std::string const& text, char separator) {
 std::vector<std::string> chosen_prefixes(safetensors_file const& file, arguments const& given) {
   if (!given.prefix.empty()) return {given.prefix};
   std::vector<std::string> chosen;
-  for (int const layer : given.layers) chosen.push_back(fmt::format("layers.{}.", layer));
+  for (std::string const& layer : given.layers)
+    chosen.push_back(fmt::format("layers.{}.", parse_number<int>("--layers", layer)));
   if (chosen.empty()) chosen = layer_prefixes(file);
   require(!chosen.empty(), given.input.c_str(), "no tensor layers.N.q", "the queries of at least one layer");
   return chosen;
@@ -50,8 +53,9 @@ std::vector<layer_run> load_layers(safetensors_file const& file, arguments const
     require(layer.in.q.shape == layers.front().in.q.shape && layer.in.k.shape == layers.front().in.k.shape,
             prefix.c_str(), "other shapes", "the same in all layers");
     make_problem<float>(layer.q(), layer.k(), layer.o);  // the shapes fit each other
-    elastic::detail::check_shape("v", layer.v(), layer.k().extents[0], layer.k().extents[1], layer.k().extents[2],
-                                 layer.k().extents[3]);
+    auto const [batch, seq, heads, head_dim] = layer.in.k.shape;
+    elastic::detail::check_shape("v", layer.v(), batch, seq, heads, head_dim);
+    elastic::detail::check_shape("k_pre_rope", layer.in.k_pre_rope.view(), batch, seq, heads, head_dim);
     layer.out.resize(layer.in.q.values.size());
     layer.lse.resize(layer.out.size() / static_cast<std::size_t>(layer.in.q.shape[3]));
     layer.routes.resize(static_cast<std::size_t>(layer.batch() * layer.heads()));
@@ -65,10 +69,10 @@ setting describe_setting(safetensors_file const& file, std::vector<layer_run> co
   problem const p = make_problem<float>(layers.front().q(), layers.front().k(), layers.front().o);
   auto const metadata = [&](char const* key) {
     auto const found = file.metadata().find(key);
-    return found == file.metadata().end() ? std::string() : found->second;
+    return found == file.metadata().end() ? std::string() : printable(found->second);
   };
   setting s;
-  s.input = std::filesystem::path(given.input).filename().string();
+  s.input = printable(std::filesystem::path(given.input).filename().string());
   s.model = metadata("model");
   s.backend = given.backend;
   s.router_file = given.router;
@@ -128,15 +132,20 @@ void print_setting(setting const& s, std::vector<variant> const& grid) {
              s.router_file.empty() ? fmt::format("untrained weights, seed {}", s.seed) : s.router_file);
 }
 
-void print_legend() {
+void print_legend(setting const& s) {
   fmt::print(
-      "\ndensity: kept pairs over causal pairs. MSR: share of sparse heads. ESR: pruned share of keys, by the last "
-      "query and by\n"
-      "all. total: route + select + attend, of which the oracle's routing, which runs both modes, is left out. "
-      "speedup: over FA,\n"
-      "which runs in turn with each variant. error: relative L2 against FA, mean over heads, of all inputs and of "
-      "each. mass:\n"
-      "full attention's weight on what is kept.\n");
+      "\ndensity: kept pairs over causal pairs. MSR: share of heads on the second mode of a pair; 1 for a sparse mode "
+      "alone. ESR:\n"
+      "pruned share of keys, by the last query and by all. Times: medians of {} repetition{}; total is route + select + "
+      "attend,\n"
+      "without the oracle's routing, which runs both modes. speedup: FA's time over the row's total within a repetition, "
+      "in which\n"
+      "they run in turn, and its median, smallest and largest: what lies within that spread says nothing. error: "
+      "relative L2\n"
+      "against FA, mean over heads, of all inputs and of each; an oracle's tolerance is against the first mode of the "
+      "pair. mass:\n"
+      "full attention's weight on what is kept.\n",
+      s.repetitions, s.repetitions == 1 ? "" : "s");
 }
 
 void run(arguments const& given) {
@@ -147,29 +156,32 @@ void run(arguments const& given) {
   mlp_router const router = make_router(given, layers);
   std::vector<variant> const grid = make_grid(given.backend, chosen, router, s.kv_heads);
   for (variant const& v : grid)
-    for (layer_run& layer : layers) v.prepare(layer);  // nothing below refuses the input
+    for (layer_run& layer : layers) v.prepare(layer);
+  attend_fully(grid.front(), layers);  // nothing below refuses the input
   std::filesystem::path const folder = given.out;
   std::error_code failure;
   std::filesystem::create_directories(folder, failure);
   require(std::filesystem::is_directory(folder, failure), "--out", given.out, "a folder, or a place for one");
+  std::filesystem::path const csv = output_path("--out", folder / "ablation.csv"),
+                              json = output_path("--out", folder / "ablation.json");
 
   print_setting(s, grid);
   table const out(s);
   out.print_head();
   progress running(grid.size());
   std::vector<row_result> rows;
-  attend_fully(grid.front(), layers);
   for (variant const& v : grid) {
     running.begin(v);
-    rows.push_back(measure(grid.front(), v, layers, given.repetitions));
+    row_result row = measure(grid.front(), v, layers, given.repetitions);
+    auto const same = std::ranges::find(rows, row.modes(), &row_result::modes);
+    if (same != rows.end()) row.same_as = same->title();
+    rows.push_back(std::move(row));
     running.clear();
     out.print(rows.back());
   }
-  print_legend();
-  write_file(folder / "ablation.csv", to_csv(s, rows));
-  write_file(folder / "ablation.json", to_json(s, rows));
-  fmt::print("\nOpen {} and {}; plot.py {} draws them.\n", (folder / "ablation.csv").string(),
-             (folder / "ablation.json").string(), folder.string());
+  print_legend(s);
+  write_files("--out", {{csv, to_csv(s, rows)}, {json, to_json(s, rows)}});
+  fmt::print("\nWrote {} and {}.\n", csv.string(), json.string());
 }
 
 /// The capture that comes with the examples, from any working directory.
@@ -190,11 +202,11 @@ int main(int argc, char** argv) {
       ->excludes(layers);
   app.add_option("--out", given.out, "folder for ablation.csv and ablation.json")->capture_default_str();
   app.add_option("--backend", given.backend, "cpu, reference (double precision, minutes), or cuda (bfloat16)")->capture_default_str();
-  app.add_option("--threads", given.threads, "of the CPU backend; 0 takes every core")->capture_default_str();
-  app.add_option("--repetitions", given.repetitions, "of every timing (default: 5; 1 for reference)");
+  add_number(app, "--threads", given.threads, "of the CPU backend; 0 takes every core")->default_str("0");
+  add_number(app, "--repetitions", given.repetitions, "of every timing (default: 5; 1 for reference)");
   app.add_flag("--paper-defaults", given.paper_defaults, "the papers' parameters, meant for 8K tokens and more");
   app.add_option("--router", given.router, "safetensors file with an MLP router's weights");
-  app.add_option("--seed", given.seed, "of the untrained MLP router")->capture_default_str();
+  add_number(app, "--seed", given.seed, "of the untrained MLP router")->default_str(number_text(given.seed));
   return run_program(app, argc, argv, [&] {
     check_backend(given.backend);
     require(given.repetitions >= 0, "--repetitions", given.repetitions, "1 or more");

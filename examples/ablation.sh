@@ -1,23 +1,41 @@
 #!/usr/bin/env bash
-# Runs the ablation and draws it, on a fresh machine too: examples/ablation.sh [folder for the results [options]].
+# Runs the ablation and draws it, on a fresh machine too:
+#   examples/ablation.sh [folder for the results] [options of the ablation]
 set -euo pipefail
-here="$(dirname "$0")"
-output="$(realpath -m "${1:-$here/../build/release/ablation}")"
-shift || true
-cd "$here/.."
-source cmake/setup.sh
+root="$(realpath "$(dirname "$0")/..")"
+build="$root/build/ablation"
+output="$build/results"
+if (( $# )) && [[ "$1" != -* ]]; then
+  output="$(realpath -m -- "$1")"
+  shift
+fi
+source "$root/cmake/setup.sh"
+prepare_machine
 
-python=python3
-if ! "$python" -c 'import matplotlib' 2>/dev/null; then
-  install_packages python3-matplotlib
-  [[ ! -x /usr/bin/python3 ]] || python=/usr/bin/python3
+# A build of its own, which needs neither doctest nor benchmark.
+cmake --preset release -S "$root" -B "$build" -DELASTIC_BUILD_TESTS=OFF -DELASTIC_BUILD_BENCHMARKS=OFF
+cmake --build "$build" -j "$jobs" --target example_ablation
+for option in "$@"; do
+  if [[ "$option" == --help || "$option" == -h ]]; then
+    echo "examples/ablation.sh [folder for the results] [options], which are those of"
+    exec "$build/examples/ablation" --help
+  fi
+done
+"$build/examples/ablation" --out "$output" "$@"
+
+# The packages belong to Debian's own Python, which need not be the first on the path.
+find_python() {
+  for python in python3 /usr/bin/python3; do
+    ! "$python" -c 'import matplotlib, numpy' 2>/dev/null || return 0
+  done
+  return 1
+}
+find_python || install_packages python3-matplotlib || true
+if find_python; then
+  "$python" "$root/examples/plot.py" "$output" >/dev/null
+else
+  echo "Without matplotlib nothing is drawn; examples/plot.py $output draws it."
 fi
 
-cmake --preset release
-cmake --build --preset release -j "$jobs" --target example_ablation
-build/release/examples/ablation --out "$output" "$@"
-"$python" examples/plot.py "$output" >/dev/null
-
-echo
 echo "Open these files:"
 find "$output" -type f | sort

@@ -4,8 +4,11 @@
 //
 // reads q, k and v (batch, seq, heads, head_dim), F16, BF16 or F32, as floats (on CUDA in q's type); writes o as well, lse
 // (batch, heads, seq), and what a selector chose (apply/chosen.hpp). apply --list names modes and keys.
+#include <algorithm>
+
 #include "apply/run.hpp"
 #include "support/backends.hpp"
+#include "support/output.hpp"
 #include "support/program.hpp"
 
 namespace examples {
@@ -20,11 +23,31 @@ void print_modes() {
   });
 }
 
-void print_applied(arguments const& given, std::string const& keys, problem const& p, char const* scale_origin) {
+void print_applied(arguments const& given, std::string const& keys, problem const& p, char const* scale_origin,
+                   applied const& result) {
   fmt::print("{}{}{}: {} × {} queries, {} keys, {} query heads on {} KV heads of {}, softmax scale {} from {}\n",
              given.mode, keys.empty() ? "" : " ", keys, p.batch, p.q_len, p.k_len, p.query_heads, p.kv_heads,
              p.head_dim, p.softmax_scale, scale_origin);
+  if (!given.router.empty()) {
+    std::size_t const middle = given.mode.find_first_of("-_");  // of FA-SSA
+    auto const second = std::ranges::count_if(result.routes, [](std::int32_t route) { return route != 0; });
+    fmt::print("routed {} heads to {}, {} to {}\n", std::ssize(result.routes) - second, given.mode.substr(0, middle),
+               second, given.mode.substr(middle + 1));
+  }
+  bool const sparse = result.pairs.kept < result.pairs.visible;
+  fmt::print("keeps {:.1f}% of the (query, key) pairs{}\n", 100 * result.density(),
+             sparse ? "" : ", all of them: the same as full attention");
   fmt::print("wrote {}\n", given.output);
+}
+
+/// Refuses an output that would replace what it is made of.
+std::string checked_output(arguments const& given) {
+  std::string const path = output_path("--out", given.output).string();
+  std::error_code ignored;  // names without a file are refused later
+  for (std::string const& input : {given.input, given.router})
+    if (std::filesystem::equivalent(path, input, ignored))
+      throw error("--out", elastic::detail::in_quotes(given.output), "another file than the input " + input);
+  return path;
 }
 
 }  // namespace examples
@@ -36,12 +59,14 @@ int main(int argc, char** argv) {
   app.add_option("IN", given.input, "safetensors file with q, k, v (batch, seq, heads, head_dim)");
   app.add_option("--mode", given.mode, "which; see --list");
   app.add_option("--set", given.set, "its parameters, key=value …; see --list");
-  app.add_flag("--causal,!--no-causal", given.causal, "causal, aligned to the bottom right (default), or not");
+  auto* const causal = app.add_flag_callback("--causal", [&] { given.causal = true; },
+                                             "keys up to the query's own, the last query's being the last (default)");
+  app.add_flag_callback("--no-causal", [&] { given.causal = false; }, "all keys for every query")->excludes(causal);
   app.add_option("--scale", given.scale,
                  "softmax scale; else the file's metadata softmax_scale, else 1/sqrt(head_dim)");
   app.add_option("--prefix", given.prefix, "what the tensors' names begin with, such as layers.15.");
   app.add_option("--backend", given.backend, "cpu, reference (double precision, slow) or cuda");
-  app.add_option("--threads", given.threads, "of the CPU backend; 0 takes every core");
+  add_number(app, "--threads", given.threads, "of the CPU backend; 0 takes every core (default)");
   app.add_option("--router", given.router, "MLP router's weights, which route fa_ssa, fa_xa or xa_ssa from k_pre_rope");
   app.add_option("--out", given.output, "safetensors file to write");
   app.add_flag("--list", given.list, "print all modes and their keys with the defaults");
@@ -51,6 +76,7 @@ int main(int argc, char** argv) {
     require(!given.mode.empty(), "--mode", "nothing", "one of those that --list prints");
     require(!given.output.empty(), "--out", "nothing", "a file to write");
     check_backend(given.backend);
+    given.output = checked_output(given);
     if constexpr (has_cuda)
       if (given.backend == "cuda") return apply_on_cuda(given);
     given.backend == "cpu" ? apply_on_cpu(given) : apply_on_reference(given);

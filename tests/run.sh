@@ -3,6 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source cmake/setup.sh
+prepare_machine doctest-dev libbenchmark-dev
 
 preset="${1:-release}"
 cmake --preset "$preset"

@@ -16,13 +16,13 @@ std::vector<variant> make_cuda_grid(parameters const& p, mlp_router const& mlp, 
 template <class Backend>
 std::vector<variant> make_grid(parameters const& p, mlp_router const& mlp, int kv_heads, Backend backend) {
   std::vector<variant> grid;
-  auto const alone = [&](std::string name, auto mode) {
+  auto const alone = [&](std::string name, auto mode, std::string part = "") {
     grid.push_back(make_variant(name, mode, fixed_router{}, backend));
-    grid.back().parts = {name};
+    grid.back().parts = {part.empty() ? name : part};
   };
   alone("FA", full{});
   alone("SSA token", p.by_token);
-  alone("SSA block", p.by_block);
+  alone("SSA block", p.by_block, "SSA");
   alone("XA", p.blocks);
   alone("MoBA", p.gate);
   alone("vertical-slash", p.lines);

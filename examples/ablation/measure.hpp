@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <chrono>
 #include <numeric>
+#include <string>
+#include <vector>
 
 #include <elastic/metrics/kept_mass.hpp>
 #include <elastic/metrics/output_error.hpp>
@@ -26,11 +28,23 @@ struct row_result {
   double msr = 0;       // share of heads with a sparse mode: by route in a pair, all or none in one mode alone
   double esr_last = 0;  // pruned share of the keys, by the last query
   double esr_area = 0;  // and by all queries
-  double route_ms = 0, select_ms = 0, attend_ms = 0, total_ms = 0, speedup = 1;
+  double route_ms = 0, select_ms = 0, attend_ms = 0, total_ms = 0;  // medians of the repetitions
+  double speedup = 1, speedup_min = 1, speedup_max = 1;             // full attention's time ÷ total, within a repetition
   double error = 0;                              // mean over heads
   std::vector<double> input_errors;              // the same for each input
   double kept_mass = 1;                          // mean over heads
   std::vector<std::vector<head_result>> layers;  // (batch, heads) of each layer
+  std::string same_as;                           // an earlier row that sends every head to the same mode
+
+  std::string title() const { return what->name + (what->router.empty() ? "" : " " + what->router); }
+
+  /// The mode of every head.
+  std::vector<std::string> modes() const {
+    std::vector<std::string> all;
+    for (auto const& heads : layers)
+      for (head_result const& head : heads) all.push_back(what->parts[static_cast<std::size_t>(head.route)]);
+    return all;
+  }
 };
 
 inline double milliseconds(auto&& f) {
@@ -132,6 +146,8 @@ inline row_result measure(variant const& full, variant const& what, std::vector<
   row.attend_ms = median(measured.attend);
   row.total_ms = median(measured.total);
   row.speedup = median(measured.speedup);
+  row.speedup_min = std::ranges::min(measured.speedup);
+  row.speedup_max = std::ranges::max(measured.speedup);
   return row;
 }
 

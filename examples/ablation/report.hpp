@@ -4,12 +4,9 @@
 
 #include <unistd.h>
 
-#include <cerrno>
+#include <algorithm>
 #include <cstdio>
-#include <filesystem>
-#include <fstream>
 #include <string>
-#include <system_error>
 #include <vector>
 
 #include <fmt/format.h>
@@ -37,26 +34,34 @@ class progress {
   explicit progress(std::size_t rows) : rows_(rows) {}
   void begin(variant const& what) {
     ++row_;
-    fmt::print(stderr, "{}[{}/{}] {} {}{}", terminal_ ? "\r\033[K" : "", row_, rows_, what.name, what.router,
-               terminal_ ? "" : "\n");
-    std::fflush(stderr);
+    say(fmt::format("{}[{}/{}] {} {}{}", terminal_ ? "\r\033[K" : "", row_, rows_, what.name, what.router,
+                    terminal_ ? "" : "\n"));
   }
   void clear() const {
-    if (terminal_) fmt::print(stderr, "\r\033[K");
+    if (terminal_) say("\r\033[K");
   }
 
  private:
+  static void say(std::string const& text) { std::fputs(text.c_str(), stderr); }  // who cannot read it misses nothing
+
   bool terminal_ = isatty(STDERR_FILENO) != 0;
   std::size_t rows_, row_ = 0;
 };
 
+inline bool is_untrained(setting const& s, row_result const& r) {
+  return r.what->router == "MLP" && s.router_file.empty();
+}
+
 /// What a reader of the row has to know.
 inline std::string note(setting const& s, row_result const& r) {
   std::string text;
-  if (r.what->router == "MLP" && s.router_file.empty()) text = fmt::format("untrained, seed {}", s.seed);
+  if (is_untrained(s, r)) text = fmt::format("untrained, seed {}", s.seed);
+  std::string same;
   if (r.density >= 1 && r.what->name != "FA")
-    text += std::string(text.empty() ? "" : "; ") + "density 1: the same as FA";
-  return text;
+    same = "density 1: the same as FA";
+  else if (!r.same_as.empty())
+    same = "the same as " + r.same_as;
+  return text + (text.empty() || same.empty() ? "" : "; ") + same;
 }
 
 class table {
@@ -66,9 +71,9 @@ class table {
   void print_head() const {
     std::string errors;
     for (std::string const& name : setting_.tasks) errors += fmt::format(" {:>8}", "~" + name.substr(0, 7));
-    fmt::print("{:<15}{:<12}{:>8}{:>6}{:>9}{:>9}{:>9}{:>10}{:>10}{:>10}{:>9}{:>8}{}{:>8}\n", "variant", "router",
+    fmt::print("{:<15}{:<12}{:>8}{:>6}{:>9}{:>9}{:>9}{:>10}{:>10}{:>10}{:>9}{:>12}{:>8}{}{:>8}\n", "variant", "router",
                "density", "MSR", "ESR last", "ESR area", "route ms", "select ms", "attend ms", "total ms", "speedup",
-               "error", errors, "mass");
+               "min-max", "error", errors, "mass");
   }
 
   void print(row_result const& r) const {
@@ -77,9 +82,10 @@ class table {
     std::string const text = note(setting_, r);
     std::string const route = r.what->counts_routing ? fmt::format("{:.2f}", r.route_ms) : "-";
     fmt::print(
-        "{:<15}{:<12}{:>8.3f}{:>6.2f}{:>9.3f}{:>9.3f}{:>9}{:>10.2f}{:>10.2f}{:>10.2f}{:>8.2f}x{:>8.4f}{}{:>8.4f}{}\n",
+        "{:<15}{:<12}{:>8.3f}{:>6.2f}{:>9.3f}{:>9.3f}{:>9}{:>10.2f}{:>10.2f}{:>10.2f}{:>8.2f}x{:>12}{:>8.4f}{}{:>8.4f}{}\n",
         r.what->name, r.what->router.empty() ? "-" : r.what->router, r.density, r.msr, r.esr_last, r.esr_area, route,
-        r.select_ms, r.attend_ms, r.total_ms, r.speedup, r.error, errors, r.kept_mass,
+        r.select_ms, r.attend_ms, r.total_ms, r.speedup, fmt::format("{:.2f}-{:.2f}", r.speedup_min, r.speedup_max),
+        r.error, errors, r.kept_mass,
         text.empty() ? "" : "  (" + text + ")");
     std::fflush(stdout);
   }
@@ -88,38 +94,38 @@ class table {
   setting const& setting_;
 };
 
-/// The file appears complete or not at all.
-inline void write_file(std::filesystem::path const& path, std::string const& text) {
-  std::filesystem::path const temporary = path.string() + ".tmp";
-  std::error_code failure;
-  std::ofstream stream(temporary, std::ios::binary);
-  stream << text;
-  stream.close();
-  if (stream) std::filesystem::rename(temporary, path, failure);
-  if (!stream || failure) {
-    std::filesystem::remove(temporary, failure);
-    throw error("--out", elastic::detail::in_quotes(path.string()), "a file that can be written");
-  }
-}
-
-inline std::string quoted(std::string text) {
+/// A field of a CSV file: in quotes where it has to be.
+inline std::string csv_field(std::string text) {
+  if (text.find_first_of(",\"\r\n") == text.npos) return text;
   for (std::size_t at = 0; (at = text.find('"', at)) != text.npos; at += 2) text.insert(at, 1, '"');
   return '"' + text + '"';
 }
 
 inline std::string to_csv(setting const& s, std::vector<row_result> const& rows) {
   std::string text =
-      "variant,router,density,msr,esr_last_row,esr_area,route_ms,select_ms,attend_ms,total_ms,speedup,error";
-  for (std::string const& name : s.tasks) text += "," + quoted("error_" + name);
+      "variant,router,density,msr,esr_last_row,esr_area,route_ms,select_ms,attend_ms,total_ms,speedup,speedup_min,"
+      "speedup_max,error";
+  for (std::string const& name : s.tasks) text += "," + csv_field("error_" + name);
   text += ",kept_mass,parameters,note\n";
   for (row_result const& r : rows) {
-    text += fmt::format("{},{},{},{},{},{},{},{},{},{},{},{}", quoted(r.what->name), quoted(r.what->router), r.density,
-                        r.msr, r.esr_last, r.esr_area, r.route_ms, r.select_ms, r.attend_ms, r.total_ms, r.speedup,
-                        r.error);
+    text += fmt::format("{},{},{},{},{},{},{},{},{},{},{},{},{},{}", csv_field(r.what->name), csv_field(r.what->router),
+                        r.density, r.msr, r.esr_last, r.esr_area, r.route_ms, r.select_ms, r.attend_ms, r.total_ms, r.speedup,
+                        r.speedup_min, r.speedup_max, r.error);
     for (double const error : r.input_errors) text += fmt::format(",{}", error);
-    text += fmt::format(",{},{},{}\n", r.kept_mass, quoted(r.what->parameters), quoted(note(s, r)));
+    text += fmt::format(",{},{},{}\n", r.kept_mass, csv_field(r.what->parameters), csv_field(note(s, r)));
   }
   return text;
+}
+
+/// What has parts of its own by the line, a list of numbers or names in one.
+inline std::string in_lines(nlohmann::ordered_json const& value, std::size_t depth = 0) {
+  bool const nested = std::ranges::any_of(value, [](auto const& part) { return part.is_structured(); });
+  if (!value.is_structured() || value.empty() || (value.is_array() && !nested)) return value.dump();
+  std::string text;
+  for (auto const& [key, part] : value.items())
+    text += (text.empty() ? "\n" : ",\n") + std::string(depth + 1, ' ') +
+            (value.is_object() ? nlohmann::ordered_json(key).dump() + ": " : "") + in_lines(part, depth + 1);
+  return (value.is_object() ? "{" : "[") + text + "\n" + std::string(depth, ' ') + (value.is_object() ? "}" : "]");
 }
 
 /// layers → inputs → heads.
@@ -164,6 +170,7 @@ inline std::string to_json(setting const& s, std::vector<row_result> const& rows
     nlohmann::ordered_json row;
     row["variant"] = r.what->name;
     row["router"] = r.what->router;
+    row["untrained"] = is_untrained(s, r);
     row["note"] = note(s, r);
     row["parameters"] = r.what->parameters;
     row["density"] = r.density;
@@ -176,6 +183,7 @@ inline std::string to_json(setting const& s, std::vector<row_result> const& rows
     row["attend_ms"] = r.attend_ms;
     row["total_ms"] = r.total_ms;
     row["speedup"] = r.speedup;
+    row["speedup_range"] = {r.speedup_min, r.speedup_max};
     row["error"] = r.error;
     row["input_errors"] = r.input_errors;
     row["kept_mass"] = r.kept_mass;
@@ -186,7 +194,7 @@ inline std::string to_json(setting const& s, std::vector<row_result> const& rows
                     {"density", heads_of(s, r, [](head_result const& h) { return h.density; })}};
     all["rows"].push_back(std::move(row));
   }
-  return all.dump(1) + "\n";
+  return in_lines(all) + "\n";
 }
 
 }  // namespace examples

@@ -45,7 +45,7 @@ struct variant {
   std::string name;                // "FA-SSA"
   std::string router;              // "ratio 1/3"; empty where there is nothing to route
   std::string parameters;          // "sink=1 local=2 …"
-  std::vector<std::string> parts;  // what route 0, 1, … stand for
+  std::vector<std::string> parts;  // what route 0, 1, … stand for; one name is one mode throughout the grid
   bool counts_routing = false;     // does the router's time belong to the total?
 
   std::function<void(layer_run&)> prepare;  // refuses what does not fit, and makes room

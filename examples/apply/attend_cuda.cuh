@@ -19,8 +19,8 @@ struct memory_of<cuda_for<HeadDims...>> {
 };
 
 template <element T, class Mode, class Router, class Backend>
-void attend_layer_as(attention<Mode, Router, Backend> const& attend, layer_inputs const& in, options const& o,
-                     safetensors_writer& to) {
+applied attend_layer_as(attention<Mode, Router, Backend> const& attend, layer_inputs const& in, options const& o,
+                        safetensors_writer& to) {
   auto const q_memory = to_device<T>(in.q.values), k_memory = to_device<T>(in.k.values),
              v_memory = to_device<T>(in.v.values), pre_rope_memory = to_device<T>(in.k_pre_rope.values);
   auto const [batch, seq, heads, head_dim] = in.q.shape;
@@ -36,6 +36,8 @@ void attend_layer_as(attention<Mode, Router, Backend> const& attend, layer_input
   options at_route = o;
   at_route.layer = 0;  // the router's weights are those of this layer alone
   attend.route(heads_view<T const>(pre_rope_memory.data(), in.k_pre_rope.shape), routes_of, memory, at_route);
+  wait_for_device();
+  applied result{assignment.to_host(), {}};
 
   chosen_tensors chosen;
   options step = o;
@@ -46,20 +48,23 @@ void attend_layer_as(attention<Mode, Router, Backend> const& attend, layer_input
     attend.forward(q, k, v, {out.data(), in.q.shape}, {lse.data(), {batch, heads, seq}}, routes_of, memory, step);
     problem const part = attend.shape(q, k, step);
     workspace_copy const copy(device_memory);
-    zip_leaves(attend.mode(), attend.selected_in(part, copy),
-               [&](auto const& selector, auto const& selected, int) { chosen.read(selector, selected, part); });
+    auto const selected = attend.selected_in(part, copy);
+    zip_leaves(attend.mode(), selected,
+               [&](auto const& selector, auto const& of, int) { chosen.read(selector, of, part); });
+    result.pairs += count_sparsity(selected, part, const_assignment_view(result.routes.data(), {batch, heads})).total();
   }
   wait_for_device();
   to.add("o", {batch, seq, heads, head_dim}, to_floats(out));
   to.add("lse", {batch, heads, seq}, lse.to_host());
   chosen.add_to(to);
-  if (routes < Mode >> 1) to.add("assignment", {batch, heads}, assignment.to_host());
+  if (routes < Mode >> 1) to.add("assignment", {batch, heads}, result.routes);
+  return result;
 }
 
 template <class Mode, class Router, class Backend>
   requires(!Backend::on_host)
-void attend_layer(attention<Mode, Router, Backend> const& attend, layer_inputs const& in, options const& o,
-                  safetensors_writer& to) {
+applied attend_layer(attention<Mode, Router, Backend> const& attend, layer_inputs const& in, options const& o,
+                     safetensors_writer& to) {
   switch (in.q.stored) {
     case safetensors_dtype::bf16:
       return attend_layer_as<bfloat16>(attend, in, o, to);

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include <elastic/attention.hpp>
+#include <elastic/metrics/sparsity.hpp>
 
 #include "../support/capture.hpp"
 #include "../support/modes.hpp"
@@ -21,10 +22,21 @@ struct arguments {
   bool list = false;
 };
 
+/// What is told of the run, besides the tensors.
+struct applied {
+  std::vector<std::int32_t> routes;  // (batch, heads)
+  head_sparsity pairs;               // of all heads together
+
+  double density() const {
+    return pairs.visible > 0 ? static_cast<double>(pairs.kept) / static_cast<double>(pairs.visible) : 1;
+  }
+};
+
 void apply_on_cpu(arguments const& given);
 void apply_on_reference(arguments const& given);
 void apply_on_cuda(arguments const& given);
-void print_applied(arguments const& given, std::string const& keys, problem const& p, char const* scale_origin);
+void print_applied(arguments const& given, std::string const& keys, problem const& p, char const* scale_origin,
+                   applied const& result);
 
 /// Where a backend reads what the program took from files.
 template <class Backend>
@@ -41,15 +53,15 @@ struct memory_of {
 /// Attends as the front door's one call does, and keeps what was selected on the way.
 template <class Mode, class Router, class Backend>
   requires(Backend::on_host)
-void attend_layer(attention<Mode, Router, Backend> const& attend, layer_inputs const& in, options const& o,
-                  safetensors_writer& to) {
+applied attend_layer(attention<Mode, Router, Backend> const& attend, layer_inputs const& in, options const& o,
+                     safetensors_writer& to) {
   heads_view<float const> const q = in.q.view(), k = in.k.view(), v = in.v.view();
   problem const p = attend.shape(q, k, o);
   auto const [batch, seq, heads, head_dim] = in.q.shape;
   std::vector<float> out(in.q.values.size()), lse(static_cast<std::size_t>(batch * heads * seq));
-  std::vector<std::int32_t> assignment(static_cast<std::size_t>(batch * heads));
   std::vector<std::byte> memory(attend.workspace_bytes(p));
-  assignment_view const routes_of(assignment.data(), {batch, heads});
+  applied result{std::vector<std::int32_t>(static_cast<std::size_t>(batch * heads)), {}};
+  assignment_view const routes_of(result.routes.data(), {batch, heads});
 
   options at_route = o;
   at_route.layer = 0;  // the router's weights are those of this layer alone
@@ -63,13 +75,16 @@ void attend_layer(attention<Mode, Router, Backend> const& attend, layer_inputs c
     attend.select(q, k, routes_of, memory, step);
     attend.forward(q, k, v, {out.data(), in.q.shape}, {lse.data(), {batch, heads, seq}}, routes_of, memory, step);
     problem const part = attend.shape(q, k, step);
-    zip_leaves(attend.mode(), attend.selected_in(part, memory),
-               [&](auto const& selector, auto const& selected, int) { chosen.read(selector, selected, part); });
+    auto const selected = attend.selected_in(part, memory);
+    zip_leaves(attend.mode(), selected,
+               [&](auto const& selector, auto const& of, int) { chosen.read(selector, of, part); });
+    result.pairs += count_sparsity(selected, part, routes_of).total();
   }
   to.add("o", {batch, seq, heads, head_dim}, out);
   to.add("lse", {batch, heads, seq}, lse);
   chosen.add_to(to);
-  if (routes < Mode >> 1) to.add("assignment", {batch, heads}, assignment);
+  if (routes < Mode >> 1) to.add("assignment", {batch, heads}, result.routes);
+  return result;
 }
 
 template <class Mode, class Backend>
@@ -107,23 +122,25 @@ void run(Mode mode, Backend backend, arguments const& given) {
 
   safetensors_writer to;
   problem p;
+  applied result;
   if constexpr (pair) {
     if (in.k_pre_rope.values.empty()) file.entry(given.prefix + "k_pre_rope");  // throws
     router.weights = memory.keep(load_router(safetensors_file::open(given.router), given.prefix));
     attention const front{mode, router, backend};
     p = front.shape(in.q.view(), in.k.view(), o);
-    attend_layer(front, in, o, to);
+    result = attend_layer(front, in, o, to);
   } else {
     attention const front{mode, fixed_router{}, backend};
     p = front.shape(in.q.view(), in.k.view(), o);
-    attend_layer(front, in, o, to);
+    result = attend_layer(front, in, o, to);
   }
   std::string const keys = describe(mode);
   to.metadata("mode", given.mode).metadata("parameters", keys).metadata("backend", given.backend);
   to.metadata("causal", o.causal ? "true" : "false").metadata("softmax_scale", number_text(p.softmax_scale));
   to.metadata("elastic", number_text(version.major) + "." + number_text(version.minor) + "." + number_text(version.patch));
+  to.metadata("density", number_text(result.density()));
   to.write(given.output);
-  print_applied(given, keys, p, origin);
+  print_applied(given, keys, p, origin, result);
 }
 
 template <class Backend>

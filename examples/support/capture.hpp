@@ -36,6 +36,29 @@ struct heads_tensor {
   heads_view<float const> view() const { return {values.data(), shape}; }
 };
 
+/// 15 of "layers.15."; 0 where there is no number.
+inline int layer_of(std::string const& prefix) {
+  std::size_t const digit = prefix.find_first_of("0123456789");
+  int layer = 0;
+  if (digit != prefix.npos &&
+      std::from_chars(prefix.data() + digit, prefix.data() + prefix.size(), layer).ec != std::errc{})
+    throw error("prefix", elastic::detail::in_quotes(prefix), "the number of a layer, below 2^31");
+  return layer;
+}
+
+/// The prefixes under which the file has queries: "layers.15." of "layers.15.q", ascending by layer.
+inline std::vector<std::string> layer_prefixes(safetensors_file const& file) {
+  std::set<std::pair<int, std::string>> found;
+  for (std::string const& name : file.names())
+    if (name == "q" || name.ends_with(".q")) {
+      std::string const prefix = name.substr(0, name.size() - 1);
+      found.emplace(layer_of(prefix), prefix);
+    }
+  std::vector<std::string> prefixes;
+  for (auto const& [layer, prefix] : found) prefixes.push_back(prefix);
+  return prefixes;
+}
+
 /// q, k, v and where the file has it k_pre_rope, named with a prefix such as "layers.15.".
 struct layer_inputs {
   std::string prefix;
@@ -46,6 +69,11 @@ struct layer_inputs {
     layer_inputs in;
     in.prefix = prefix;
     in.layer = layer_of(prefix);
+    if (!file.contains(prefix + "q"))
+      if (std::vector<std::string> const others = layer_prefixes(file); !others.empty())
+        throw error("tensor " + elastic::detail::in_quotes(prefix + "q"), "none",
+                    others.front().empty() ? "it; the file has \"q\", without a prefix"
+                                           : "it, or --prefix " + others.front() + ", under which the file has one");
     in.q = heads_tensor::load(file, prefix + "q");
     in.k = heads_tensor::load(file, prefix + "k");
     in.v = heads_tensor::load(file, prefix + "v");
@@ -64,28 +92,7 @@ struct layer_inputs {
         if (!std::isfinite(value))
           throw error("tensor " + elastic::detail::in_quotes(prefix + name), number_text(value), "finite numbers");
   }
-
-  /// 15 of "layers.15."; 0 where there is no number.
-  static int layer_of(std::string_view prefix) {
-    std::size_t const digit = prefix.find_first_of("0123456789");
-    int layer = 0;
-    if (digit != prefix.npos) std::from_chars(prefix.data() + digit, prefix.data() + prefix.size(), layer);
-    return layer;
-  }
 };
-
-/// The prefixes under which the file has queries: "layers.15." of "layers.15.q", ascending by layer.
-inline std::vector<std::string> layer_prefixes(safetensors_file const& file) {
-  std::set<std::pair<int, std::string>> found;
-  for (std::string const& name : file.names())
-    if (name == "q" || name.ends_with(".q")) {
-      std::string const prefix = name.substr(0, name.size() - 1);
-      found.emplace(layer_inputs::layer_of(prefix), prefix);
-    }
-  std::vector<std::string> prefixes;
-  for (auto const& [layer, prefix] : found) prefixes.push_back(prefix);
-  return prefixes;
-}
 
 /// What the file's metadata say of the softmax scale, if anything.
 inline std::optional<float> scale_in(safetensors_file const& file) {

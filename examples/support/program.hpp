@@ -1,31 +1,58 @@
-// What the command-line programs share: bad input ends in one line on stderr and status 2, whoever found it.
+// What the command-line programs share: bad input, and output that cannot be written, end in one line on stderr and
+// status 2, whoever found it. Where stderr cannot be written either, the status alone says it.
 #pragma once
 
-#include <algorithm>
+#include <fcntl.h>
+
 #include <cstdio>
 #include <exception>
 #include <string>
+#include <string_view>
 
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
 
+#include "parameters.hpp"
+
 namespace examples {
+
+/// Control characters as \x0d and so on: names and files are foreign, and a terminal obeys them.
+inline std::string printable(std::string_view text) {
+  std::string shown;
+  for (char const c : text)
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f)
+      shown += fmt::format("\\x{:02x}", static_cast<unsigned>(c));
+    else
+      shown += c;
+  return shown;
+}
+
+/// An option that the whole text of a number sets; to CLI11 "" is 0 as well, and -1 is 2^64 - 1.
+template <class T>
+CLI::Option* add_number(CLI::App& app, std::string const& name, T& value, std::string const& what) {
+  return app
+      .add_option_function<std::string>(
+          name, [name, &value](std::string const& text) { value = parse_number<T>(name, text); }, what)
+      ->type_name("NUMBER");
+}
 
 template <class Body>
 int run_program(CLI::App& app, int argc, char** argv, Body&& body) {
-  auto const complain = [&](std::string text) {
-    std::replace(text.begin(), text.end(), '\n', ' ');
-    fmt::print(stderr, "{}: {}\n", app.get_name(), text);
-    return 2;
-  };
+  for (int standard : {0, 1, 2})  // a closed one would be the next file that opens
+    if (fcntl(standard, F_GETFD) < 0) static_cast<void>(open("/dev/null", O_RDONLY));
   try {
-    app.parse(argc, argv);
-    body();
+    try {
+      app.parse(argc, argv);
+      body();
+    } catch (CLI::Success const& asked) {  // --help
+      app.exit(asked);
+    }
+    bool const told = std::fflush(stdout) == 0 && std::ferror(stdout) == 0;
+    require(told, "stdout", "a failed write", "a place that can be written");
     return 0;
-  } catch (CLI::Success const& asked) {  // --help
-    return app.exit(asked);
   } catch (std::exception const& wrong) {  // elastic::error above all, and CLI::ParseError
-    return complain(wrong.what());
+    std::fputs((app.get_name() + ": " + printable(wrong.what()) + "\n").c_str(), stderr);
+    return 2;
   }
 }
 
