@@ -21,9 +21,10 @@ void run() {
   };
   std::vector<float> q_values = tensor(heads), k_values = tensor(kv_heads), v_values = tensor(kv_heads);
   std::vector<float> fast(q_values.size()), exact(fast), dense(fast);
-  heads_view<float> const q(q_values.data(), {1, seq, heads, head_dim}), k(k_values.data(), {1, seq, kv_heads, head_dim}),
-      v(v_values.data(), {1, seq, kv_heads, head_dim}), out(fast.data(), {1, seq, heads, head_dim}),
-      expected(exact.data(), {1, seq, heads, head_dim}), full_out(dense.data(), {1, seq, heads, head_dim});
+  heads_view<float> const q(q_values.data(), {1, seq, heads, head_dim}),
+      k(k_values.data(), {1, seq, kv_heads, head_dim}), v(v_values.data(), {1, seq, kv_heads, head_dim}),
+      out(fast.data(), {1, seq, heads, head_dim}), expected(exact.data(), {1, seq, heads, head_dim}),
+      full_out(dense.data(), {1, seq, heads, head_dim});
   for (int j = 320; j < 384; ++j)  // the second KV head has a block of heavy keys
     for (int d = 0; d < head_dim; ++d) k(0, j, 1, d) *= 4;
 

@@ -37,7 +37,8 @@ struct heavy_blocks {
   }
 
   void check(elastic::problem const& p) const {
-    elastic::require(block > 0 && elastic::chunk_alignment % block == 0, "heavy_blocks.block", block, "a divisor of 128");
+    elastic::require(block > 0 && elastic::chunk_alignment % block == 0, "heavy_blocks.block", block,
+                     "a divisor of 128");
     elastic::require(k >= 0, "heavy_blocks.k", k, "0 or more blocks");
     elastic::require(p.causal && !p.packed(), "heavy_blocks", "another problem", "causal attention, not packed");
   }
@@ -87,15 +88,17 @@ struct heavy_router {
 /// Writes a route for every head: 0 for the first mode, modes - 1 for the last.
 template <class Backend, class Mode, elastic::element T>
   requires(Backend::on_host)
-void route_on(Backend const&, heavy_router const& router, Mode const&, elastic::route_inputs<T> const& in,
-              elastic::problem const& p, elastic::assignment_view const& assignment, elastic::workspace) {
+void route_on(Backend const&, heavy_router const& router, Mode const&,
+              elastic::route_inputs<T> const& in, elastic::problem const& p,
+              elastic::assignment_view const& assignment, elastic::workspace) {
   elastic::require(bool(in.k), "k", "no tensor", "the keys");
   for (int b = 0; b < p.batch; ++b)
     for (int h = 0; h < p.query_heads; ++h) {
       std::vector<float> const weights = block_weights<T>(in.k, b, h / p.group(), heavy_blocks{}.block);
       float sum = 0;
       for (float const weight : weights) sum += weight;
-      bool const heavy = double(*std::ranges::max_element(weights)) * double(weights.size()) > router.factor * double(sum);
+      bool const heavy =
+          double(*std::ranges::max_element(weights)) * double(weights.size()) > router.factor * double(sum);
       assignment(b, h) = heavy ? elastic::routes<Mode> - 1 : 0;
     }
 }
