@@ -74,3 +74,14 @@ TEST_CASE("extents whose product leaves 64 bits") {
   CHECK(view.size() == std::numeric_limits<std::int64_t>::max());
   CHECK(heads_view<float>(&x, {many, many, many, 0}).size() == 0);
 }
+
+TEST_CASE("a last extent or stride of 0 after equal ones") {  // which GCC 12 with AVX-512 takes for four equal ones
+  float x = 0;                                                // where one loop writes extents and strides
+  std::int64_t const n = 7;
+  CHECK(heads_view<float>(&x, {n, n, n, 0}).extents[3] == 0);
+  CHECK(heads_view<float>(&x, {n, n, n, 0}).strides[2] == 0);
+  CHECK(heads_view<float>(&x, {n, n, n, 0}, {n, n, n, 0}).extents[3] == 0);
+  CHECK(heads_view<float>(&x, {n, n, n, 0}, {n, n, n, 0}).strides[3] == 0);
+  CHECK(strided_view<float, 2>(&x, {n, 0}).extents[1] == 0);
+  CHECK(strided_view<float, 3>(&x, {n, n, 0}).extents[2] == 0);
+}

@@ -26,9 +26,9 @@ struct strided_view {
   /// A dense row-major view. Strides that leave 64 bits stop at the largest, which check_view refuses.
   ELASTIC_HOST_DEVICE strided_view(T* pointer, std::array<std::int64_t, Rank> const& shape) : data(pointer) {
     auto const given = __builtin_bit_cast(plain, shape);
+    for (int i = 0; i < Rank; ++i) extents[i] = given.at[i];  // apart from the strides: see the test of a last extent 0
     std::int64_t step = 1;
     for (int i = Rank - 1; i >= 0; --i) {
-      extents[i] = given.at[i];
       strides[i] = step;
       step = saturating_product(step, extents[i]);
     }
