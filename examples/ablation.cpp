@@ -112,7 +112,8 @@ mlp_router make_router(arguments const& given, std::vector<layer_run> const& lay
   return {.weights = mlp_weights(std::move(all))};
 }
 
-std::vector<variant> make_grid(std::string const& backend, parameters const& p, mlp_router const& router, int kv_heads) {
+std::vector<variant> make_grid(std::string const& backend, parameters const& p, mlp_router const& router,
+                               int kv_heads) {
   if constexpr (has_cuda)
     if (backend == "cuda") return make_cuda_grid(p, router, kv_heads);
   return backend == "cpu" ? make_cpu_grid(p, router, kv_heads) : make_reference_grid(p, router, kv_heads);
@@ -133,19 +134,15 @@ void print_setting(setting const& s, std::vector<variant> const& grid) {
 }
 
 void print_legend(setting const& s) {
-  fmt::print(
-      "\ndensity: kept pairs over causal pairs. MSR: share of heads on the second mode of a pair; 1 for a sparse mode "
-      "alone. ESR:\n"
-      "pruned share of keys, by the last query and by all. Times: medians of {} repetition{}; total is route + select + "
-      "attend,\n"
-      "without the oracle's routing, which runs both modes. speedup: FA's time over the row's total within a repetition, "
-      "in which\n"
-      "they run in turn, and its median, smallest and largest: what lies within that spread says nothing. error: "
-      "relative L2\n"
-      "against FA, mean over heads, of all inputs and of each; an oracle's tolerance is against the first mode of the "
-      "pair. mass:\n"
-      "full attention's weight on what is kept.\n",
-      s.repetitions, s.repetitions == 1 ? "" : "s");
+  fmt::print(R"(
+density: kept pairs over causal pairs. MSR: share of heads on the second mode of a pair; 1 for a sparse mode alone. ESR:
+pruned share of keys, by the last query and by all. Times: medians of {} repetition{}; total is route + select + attend,
+without the oracle's routing, which runs both modes. speedup: FA's time over the row's total within a repetition, in
+which they run in turn: the median, and the smallest and the largest, within which nothing is told apart. error: relative
+L2 against FA, mean over heads, of all inputs and of each; an oracle's tolerance is against the first mode of the pair.
+mass: full attention's weight on what is kept.
+)",
+             s.repetitions, s.repetitions == 1 ? "" : "s");
 }
 
 void run(arguments const& given) {
@@ -201,7 +198,8 @@ int main(int argc, char** argv) {
   app.add_option("--prefix", given.prefix, "what the tensors' names begin with, instead of layers.N.")
       ->excludes(layers);
   app.add_option("--out", given.out, "folder for ablation.csv and ablation.json")->capture_default_str();
-  app.add_option("--backend", given.backend, "cpu, reference (double precision, minutes), or cuda (bfloat16)")->capture_default_str();
+  app.add_option("--backend", given.backend, "cpu, reference (double precision, minutes), or cuda (bfloat16)")
+      ->capture_default_str();
   add_number(app, "--threads", given.threads, "of the CPU backend; 0 takes every core")->default_str("0");
   add_number(app, "--repetitions", given.repetitions, "of every timing (default: 5; 1 for reference)");
   app.add_flag("--paper-defaults", given.paper_defaults, "the papers' parameters, meant for 8K tokens and more");

@@ -2,8 +2,8 @@
 //
 //   apply IN.safetensors --mode streaming --set sink=64 local=256 granularity=token --out OUT.safetensors
 //
-// reads q, k and v (batch, seq, heads, head_dim), F16, BF16 or F32, as floats (on CUDA in q's type); writes o as well, lse
-// (batch, heads, seq), and what a selector chose (apply/chosen.hpp). apply --list names modes and keys.
+// reads q, k and v (batch, seq, heads, head_dim), F16, BF16 or F32, as floats (on CUDA in q's type); writes o as well,
+// lse (batch, heads, seq), and what a selector chose (apply/chosen.hpp). apply --list names modes and keys.
 #include <algorithm>
 
 #include "apply/run.hpp"
@@ -59,9 +59,9 @@ int main(int argc, char** argv) {
   app.add_option("IN", given.input, "safetensors file with q, k, v (batch, seq, heads, head_dim)");
   app.add_option("--mode", given.mode, "which; see --list");
   app.add_option("--set", given.set, "its parameters, key=value …; see --list");
-  auto* const causal = app.add_flag_callback("--causal", [&] { given.causal = true; },
-                                             "keys up to the query's own, the last query's being the last (default)");
-  app.add_flag_callback("--no-causal", [&] { given.causal = false; }, "all keys for every query")->excludes(causal);
+  auto const set_causal = [&](bool causal) { return [&given, causal] { given.causal = causal; }; };
+  auto* const causal = app.add_flag_callback("--causal", set_causal(true), "no key after the query (default)");
+  app.add_flag_callback("--no-causal", set_causal(false), "all keys for every query")->excludes(causal);
   app.add_option("--scale", given.scale,
                  "softmax scale; else the file's metadata softmax_scale, else 1/sqrt(head_dim)");
   app.add_option("--prefix", given.prefix, "what the tensors' names begin with, such as layers.15.");

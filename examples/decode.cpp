@@ -32,7 +32,8 @@ void run() {
       for (int d = 0; d < head_dim; ++d) x(0, i, h, d) = std::normal_distribution<float>{}(random);
   };
   pool k = empty_pool(), v = empty_pool();
-  std::vector<float> q_values(static_cast<std::size_t>((prompt + tokens) * heads * head_dim)), out_values(q_values.size());
+  std::vector<float> q_values(static_cast<std::size_t>((prompt + tokens) * heads * head_dim)),
+      out_values(q_values.size());
   auto const rows = [](std::vector<float>& values, int first, int count) {
     return heads_view<float>(values.data() + first * heads * head_dim, {1, count, heads, head_dim});
   };
@@ -78,8 +79,7 @@ void run() {
     for (auto [cached, whole] : {std::pair(&k, &whole_k), {&v, &whole_v}}) {
       fill(as_tensor(*cached, i + 1), i);
       for (int h = 0; h < kv_heads; ++h)
-        for (int d = 0; d < head_dim; ++d)
-          as_tensor(*whole, i + 1)(0, i, h, d) = as_tensor(*cached, i + 1)(0, i, h, d);
+        for (int d = 0; d < head_dim; ++d) as_tensor(*whole, i + 1)(0, i, h, d) = as_tensor(*cached, i + 1)(0, i, h, d);
     }
     length[0] = i + 1;
     fill(rows(q_values, i, 1), 0);
@@ -90,8 +90,9 @@ void run() {
 
   // One call over all keys, its queries those of the new tokens, gives the same.
   std::vector<float> expected(out_values.size());
-  attention{attend.mode(), given_router{assignment}}(rows(q_values, prompt, tokens), as_tensor(whole_k, prompt + tokens),
-                                                     as_tensor(whole_v, prompt + tokens), rows(expected, prompt, tokens));
+  attention{attend.mode(), given_router{assignment}}(
+      rows(q_values, prompt, tokens), as_tensor(whole_k, prompt + tokens), as_tensor(whole_v, prompt + tokens),
+      rows(expected, prompt, tokens));
   double const worst = output_error(rows(out_values, prompt, tokens), rows(expected, prompt, tokens)).relative_maximum;
   fmt::print("{} new tokens differ by {:.1e} of the largest output from one call over all keys\n", tokens, worst);
   if (!(worst < 1e-4)) throw std::runtime_error("decode and prefill disagree");

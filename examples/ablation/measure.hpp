@@ -29,12 +29,12 @@ struct row_result {
   double esr_last = 0;  // pruned share of the keys, by the last query
   double esr_area = 0;  // and by all queries
   double route_ms = 0, select_ms = 0, attend_ms = 0, total_ms = 0;  // medians of the repetitions
-  double speedup = 1, speedup_min = 1, speedup_max = 1;             // full attention's time ÷ total, within a repetition
-  double error = 0;                              // mean over heads
-  std::vector<double> input_errors;              // the same for each input
-  double kept_mass = 1;                          // mean over heads
-  std::vector<std::vector<head_result>> layers;  // (batch, heads) of each layer
-  std::string same_as;                           // an earlier row that sends every head to the same mode
+  double speedup = 1, speedup_min = 1, speedup_max = 1;  // full attention's time ÷ total, within a repetition
+  double error = 0;                                      // mean over heads
+  std::vector<double> input_errors;                      // the same for each input
+  double kept_mass = 1;                                  // mean over heads
+  std::vector<std::vector<head_result>> layers;          // (batch, heads) of each layer
+  std::string same_as;                                   // an earlier row that sends every head to the same mode
 
   std::string title() const { return what->name + (what->router.empty() ? "" : " " + what->router); }
 

@@ -82,11 +82,11 @@ class table {
     std::string const text = note(setting_, r);
     std::string const route = r.what->counts_routing ? fmt::format("{:.2f}", r.route_ms) : "-";
     fmt::print(
-        "{:<15}{:<12}{:>8.3f}{:>6.2f}{:>9.3f}{:>9.3f}{:>9}{:>10.2f}{:>10.2f}{:>10.2f}{:>8.2f}x{:>12}{:>8.4f}{}{:>8.4f}{}\n",
+        "{:<15}{:<12}{:>8.3f}{:>6.2f}{:>9.3f}{:>9.3f}{:>9}{:>10.2f}{:>10.2f}{:>10.2f}{:>8.2f}x{:>12}{:>8.4f}{}{:>8.4f}{}"
+        "\n",
         r.what->name, r.what->router.empty() ? "-" : r.what->router, r.density, r.msr, r.esr_last, r.esr_area, route,
         r.select_ms, r.attend_ms, r.total_ms, r.speedup, fmt::format("{:.2f}-{:.2f}", r.speedup_min, r.speedup_max),
-        r.error, errors, r.kept_mass,
-        text.empty() ? "" : "  (" + text + ")");
+        r.error, errors, r.kept_mass, text.empty() ? "" : "  (" + text + ")");
     std::fflush(stdout);
   }
 
@@ -109,8 +109,8 @@ inline std::string to_csv(setting const& s, std::vector<row_result> const& rows)
   text += ",kept_mass,parameters,note\n";
   for (row_result const& r : rows) {
     text += fmt::format("{},{},{},{},{},{},{},{},{},{},{},{},{},{}", csv_field(r.what->name), csv_field(r.what->router),
-                        r.density, r.msr, r.esr_last, r.esr_area, r.route_ms, r.select_ms, r.attend_ms, r.total_ms, r.speedup,
-                        r.speedup_min, r.speedup_max, r.error);
+                        r.density, r.msr, r.esr_last, r.esr_area, r.route_ms, r.select_ms, r.attend_ms, r.total_ms,
+                        r.speedup, r.speedup_min, r.speedup_max, r.error);
     for (double const error : r.input_errors) text += fmt::format(",{}", error);
     text += fmt::format(",{},{},{}\n", r.kept_mass, csv_field(r.what->parameters), csv_field(note(s, r)));
   }

@@ -1,5 +1,5 @@
-// The same on a CUDA device: tensors in the type that the file's queries have (half and bfloat16 by tensor cores, F32 by
-// the float path, which is for checking), everything else alike.
+// The same on a CUDA device: tensors in the type that the file's queries have (half and bfloat16 by tensor cores, F32
+// by the float path, which is for checking), everything else alike.
 #pragma once
 
 #include "../support/device.cuh"
@@ -27,7 +27,8 @@ applied attend_layer_as(attention<Mode, Router, Backend> const& attend, layer_in
   device_vector<T> const out(in.q.values.size());
   device_vector<float> const lse(static_cast<std::size_t>(batch * heads * seq));
   device_vector<std::int32_t> const assignment(static_cast<std::size_t>(batch * heads));
-  heads_view<T const> const q(q_memory.data(), in.q.shape), k(k_memory.data(), in.k.shape), v(v_memory.data(), in.v.shape);
+  heads_view<T const> const q(q_memory.data(), in.q.shape), k(k_memory.data(), in.k.shape),
+      v(v_memory.data(), in.v.shape);
   problem const p = attend.shape(q, k, o);
   device_vector<std::byte> const device_memory(attend.workspace_bytes(p));
   workspace const memory(device_memory.data(), device_memory.size());
@@ -63,8 +64,8 @@ applied attend_layer_as(attention<Mode, Router, Backend> const& attend, layer_in
 
 template <class Mode, class Router, class Backend>
   requires(!Backend::on_host)
-applied attend_layer(attention<Mode, Router, Backend> const& attend, layer_inputs const& in, options const& o,
-                     safetensors_writer& to) {
+applied attend_layer(attention<Mode, Router, Backend> const& attend, layer_inputs const& in,
+                     options const& o, safetensors_writer& to) {
   switch (in.q.stored) {
     case safetensors_dtype::bf16:
       return attend_layer_as<bfloat16>(attend, in, o, to);

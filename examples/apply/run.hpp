@@ -53,8 +53,8 @@ struct memory_of {
 /// Attends as the front door's one call does, and keeps what was selected on the way.
 template <class Mode, class Router, class Backend>
   requires(Backend::on_host)
-applied attend_layer(attention<Mode, Router, Backend> const& attend, layer_inputs const& in, options const& o,
-                     safetensors_writer& to) {
+applied attend_layer(attention<Mode, Router, Backend> const& attend, layer_inputs const& in,
+                     options const& o, safetensors_writer& to) {
   heads_view<float const> const q = in.q.view(), k = in.k.view(), v = in.v.view();
   problem const p = attend.shape(q, k, o);
   auto const [batch, seq, heads, head_dim] = in.q.shape;
@@ -137,7 +137,8 @@ void run(Mode mode, Backend backend, arguments const& given) {
   std::string const keys = describe(mode);
   to.metadata("mode", given.mode).metadata("parameters", keys).metadata("backend", given.backend);
   to.metadata("causal", o.causal ? "true" : "false").metadata("softmax_scale", number_text(p.softmax_scale));
-  to.metadata("elastic", number_text(version.major) + "." + number_text(version.minor) + "." + number_text(version.patch));
+  to.metadata("elastic",
+              number_text(version.major) + "." + number_text(version.minor) + "." + number_text(version.patch));
   to.metadata("density", number_text(result.density()));
   to.write(given.output);
   print_applied(given, keys, p, origin, result);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <concepts>
+#include <cstdint>
 #include <sstream>
 #include <stdexcept>
 #include <string>
@@ -51,7 +52,7 @@ void require(bool holds, char const* argument, Given const& given, Expected cons
 /// Throws elastic::error where an enum that counts from 0 holds a number past its `last` name.
 template <class Enum>
 void require_enumerator(char const* argument, Enum value, Enum last) {
-  auto const number = static_cast<std::underlying_type_t<Enum>>(value), most = static_cast<std::underlying_type_t<Enum>>(last);
+  auto const number = static_cast<std::int64_t>(value), most = static_cast<std::int64_t>(last);
   require(number >= 0 && number <= most, argument, number, "an enumerator: 0 to " + detail::show(most));
 }
 
