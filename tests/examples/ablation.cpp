@@ -69,6 +69,11 @@ json const& row_of(json const& all, std::string const& variant, std::string cons
   return all;
 }
 
+std::string title(json const& row) {
+  std::string const router = row["router"];
+  return row["variant"].get<std::string>() + (router.empty() ? "" : " ") + router;
+}
+
 }  // namespace
 
 TEST_CASE("table, CSV and JSON") {
@@ -100,6 +105,15 @@ TEST_CASE("table, CSV and JSON") {
     CHECK((row["kept_mass"] > 0 && row["kept_mass"] < 1 + 1e-5));
     CHECK((density == 1) == (error < 1e-5));
     CHECK(row["speedup"] > 0);
+    CHECK(row["speedup_range"][0] <= row["speedup"]);
+    CHECK(row["speedup_range"][1] >= row["speedup"]);
+    CHECK(row["untrained"] == (row["router"] == "MLP"));
+    if (std::string const note = row["note"]; note.find("the same as ") != std::string::npos) {
+      std::string const name = note.substr(note.find("the same as ") + 12);
+      auto const other = std::ranges::find_if(all["rows"], [&](json const& r) { return title(r) == name; });
+      REQUIRE(other != all["rows"].end());
+      for (char const* what : {"density", "error", "kept_mass", "input_errors"}) CHECK(row[what] == (*other)[what]);
+    }
     double const total =
         row["route_ms"].get<double>() + row["select_ms"].get<double>() + row["attend_ms"].get<double>();
     CHECK(row["total_ms"] == doctest::Approx(total));
@@ -132,6 +146,9 @@ TEST_CASE("table, CSV and JSON") {
   CHECK(row_of(all, "FA")["msr"] == 0);
   CHECK(row_of(all, "SSA block")["msr"] == 1);
   CHECK(row_of(all, "FA-SSA", "MLP")["note"] == "untrained, seed 6");
+  for (json const& row : all["rows"])  // an oracle that sends every head one way is found out
+    if (row["parts"].size() > 1 && (row["msr"] == 0 || row["msr"] == 1))
+      CHECK(row["note"].get<std::string>().find("the same as ") != std::string::npos);
   // Heads that go one way in a pair come out as in the mode alone.
   json const &ssa = row_of(all, "SSA block"), &pair = row_of(all, "FA-SSA", "ratio 1/3");
   for (int h = 0; h < heads; ++h) {
@@ -155,6 +172,8 @@ TEST_CASE("table, CSV and JSON") {
     CHECK(std::stod(csv[i].at("error_code")) == doctest::Approx(row["input_errors"][1].get<double>()));
     CHECK(std::stod(csv[i].at("density")) == doctest::Approx(row["density"].get<double>()));
     CHECK(std::stod(csv[i].at("speedup")) == doctest::Approx(row["speedup"].get<double>()));
+    CHECK(std::stod(csv[i].at("speedup_min")) == doctest::Approx(row["speedup_range"][0].get<double>()));
+    CHECK(std::stod(csv[i].at("speedup_max")) == doctest::Approx(row["speedup_range"][1].get<double>()));
   }
 }
 

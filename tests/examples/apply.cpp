@@ -317,6 +317,7 @@ TEST_CASE("bad input is refused in one line, and nothing is written") {
       .write(here / "integers");
   given().writer().metadata("softmax_scale", "one eighth").write(here / "scale");
   safetensors_writer().add("task.0.weight", {128, 32}, std::vector<float>(128 * 32)).write(here / "router");
+  std::filesystem::create_symlink("in", here / "link");
   std::size_t const files = here.entries();
 
   struct {
@@ -375,6 +376,12 @@ TEST_CASE("bad input is refused in one line, and nothing is written") {
       {"integers --mode full --out out", "I32"},
       {"scale --mode full --out out", "softmax_scale"},
       {"in --mode full --out nowhere/out", "nowhere/out"},
+      {"in --mode full --out .", "regular"},
+      {"in --mode full --out /dev/null", "regular"},
+      {"in --mode full --out in", "another file than the input in"},
+      {"in --mode full --out ./link", "another file than the input in"},
+      {"in --mode fa_ssa --router router --out router", "another file than the input router"},
+      {"in --mode full --causal --no-causal --out out", "excludes"},
   };
   for (auto const& [arguments, says] : bad) {
     std::string const line = arguments;
@@ -382,4 +389,22 @@ TEST_CASE("bad input is refused in one line, and nothing is written") {
     CHECK(run(here, line).refused(says));
     CHECK(here.entries() == files);
   }
+  CHECK(text_of_file(here / "in") == bytes);
+}
+
+TEST_CASE("outputs go through links, and say what was kept") {
+  folder const here;
+  given().writer().write(here / "in");
+  std::filesystem::create_symlink("target", here / "nowhere");
+  CHECK(run(here, "in --mode full --out nowhere").refused("regular"));
+  std::ofstream(here / "target") << "old";
+  outcome const all = run(here, "in --mode full --out nowhere");
+  outcome const some = run(here, "in --mode sliding_window --set window=1 --out some");
+  CHECK(all.status == 0);
+  CHECK(all.said.find("keeps 100.0% of the (query, key) pairs, all of them") != std::string::npos);
+  CHECK(std::filesystem::is_symlink(here / "nowhere"));
+  auto const whole = safetensors_file::open(here / "target"), part = safetensors_file::open(here / "some");
+  CHECK(whole.metadata("density") == "1");
+  CHECK(std::stod(part.metadata("density")) == doctest::Approx(2. / (seq + 1)));  // one key of (seq + 1) / 2
+  CHECK(some.said.find("all of them") == std::string::npos);
 }
