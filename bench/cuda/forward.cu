@@ -1,153 +1,113 @@
-// Forward pass on the CUDA backend, by CUDA events: dense causal attention and hybrids of dense and
-// streaming heads at several model sparsities, 32 query and 8 KV heads, head dim 128, bfloat16, batch 1.
-// "ideal" is the dense time of the same run × the tiles that the hybrid visits ÷ those that dense visits.
-// TFLOP/s count visited tiles, scaled so that dense causal is 2·S²·d·H.
-#include <cuda_runtime.h>
+// Forward pass on the CUDA backend: dense attention, hybrids of dense and streaming heads, streaming heads alone and
+// random lists of blocks, causal, 32 query and 8 KV heads, head dim 128, bfloat16, batch 1. Every sparse launch is
+// timed in turn with dense attention: of_ideal is the dense time × the tiles of 128 × 64 that the mode visits ÷ those
+// that dense visits, ÷ its own time. FLOP/s count visited tiles, scaled so that dense causal is 2·S²·d·H. Arguments:
+// length; per cent of heads on the sparse mode, or of blocks kept; 1 for an emptied L2 cache.
+#include <random>
 
-#include <algorithm>
-#include <chrono>
-#include <cstdio>
-#include <cstdlib>
-#include <cstring>
-#include <thread>
-#include <vector>
-
-#include <elastic/cuda/cuda.cuh>
+#include <support/device.cuh>
 
 namespace {
 
-using namespace elastic;
+using namespace bench;
 
-constexpr int query_heads = 32, kv_heads = 8, head_dim = 128;
-using gpu = cuda_for<head_dim>;
-
-__global__ void fill(std::uint16_t* values, std::size_t size, unsigned seed) {
-  for (std::size_t i = blockIdx.x * std::size_t{blockDim.x} + threadIdx.x; i < size;
-       i += std::size_t{gridDim.x} * blockDim.x) {
-    float sum = 0;  // about N(0, 1)
-    unsigned x = static_cast<unsigned>(i) * 2654435761u + seed;
-    for (int j = 0; j < 4; ++j) {
-      x ^= x >> 16, x *= 0x7feb352du, x ^= x >> 15, x *= 0x846ca68bu, x ^= x >> 16;
-      sum += static_cast<float>(x >> 8) * 0x1p-24f - 0.5f;
-    }
-    values[i] = bfloat16(sum * 1.7320508f).bits;
-  }
-}
-
-void call(cudaError_t status) { elastic::detail::cuda_call(status, "a call of the benchmark"); }
-
-struct tensors {
-  int length;
-  bfloat16 *q, *k, *v, *out;
-  float* lse;
-  std::int32_t* routes;
-  std::byte* space;
-
-  explicit tensors(int n) : length(n) {
-    std::size_t const rows = static_cast<std::size_t>(n);
-    call(cudaMalloc(&q, rows * query_heads * head_dim * 2));
-    call(cudaMalloc(&k, rows * kv_heads * head_dim * 2));
-    call(cudaMalloc(&v, rows * kv_heads * head_dim * 2));
-    call(cudaMalloc(&out, rows * query_heads * head_dim * 2));
-    call(cudaMalloc(&lse, rows * query_heads * 4));
-    call(cudaMalloc(&routes, query_heads * 4));
-    call(cudaMalloc(&space, 1 << 16));
-    fill<<<1024, 256>>>(reinterpret_cast<std::uint16_t*>(q), rows * query_heads * head_dim, 1);
-    fill<<<1024, 256>>>(reinterpret_cast<std::uint16_t*>(k), rows * kv_heads * head_dim, 2);
-    fill<<<1024, 256>>>(reinterpret_cast<std::uint16_t*>(v), rows * kv_heads * head_dim, 3);
-    call(cudaDeviceSynchronize());
-  }
-  ~tensors() {
-    for (void* memory : {static_cast<void*>(q), static_cast<void*>(k), static_cast<void*>(v), static_cast<void*>(out),
-                         static_cast<void*>(lse), static_cast<void*>(routes), static_cast<void*>(space)})
-      cudaFree(memory);
-  }
-
-  template <class M>
-  void forward(M const& mode) const {
-    attention<M, fixed_router, gpu> const attend{mode};
-    attend.forward(heads_view<bfloat16 const>(q, {1, length, query_heads, head_dim}),
-                   heads_view<bfloat16 const>(k, {1, length, kv_heads, head_dim}),
-                   heads_view<bfloat16 const>(v, {1, length, kv_heads, head_dim}),
-                   heads_view<bfloat16>(out, {1, length, query_heads, head_dim}),
-                   lse_view(lse, {1, query_heads, length}), const_assignment_view(routes, {1, query_heads}),
-                   {space, 1 << 16});
-  }
-};
-
-/// Median milliseconds of a launch, after a rest and two warm-ups.
 template <class M>
-double milliseconds(tensors const& x, M const& mode, int repeats) {
-  std::this_thread::sleep_for(std::chrono::milliseconds(400));
-  cudaEvent_t begin, end;
-  call(cudaEventCreate(&begin));
-  call(cudaEventCreate(&end));
-  for (int i = 0; i < 2; ++i) x.forward(mode);
-  std::vector<float> times;
-  for (int i = 0; i < repeats; ++i) {
-    call(cudaEventRecord(begin));
-    x.forward(mode);
-    call(cudaEventRecord(end));
-    call(cudaEventSynchronize(end));
-    times.push_back(0);
-    call(cudaEventElapsedTime(&times.back(), begin, end));
-  }
-  cudaEventDestroy(begin);
-  cudaEventDestroy(end);
-  std::nth_element(times.begin(), times.begin() + repeats / 2, times.end());
-  return times[static_cast<std::size_t>(repeats / 2)];
-}
+using attend_with = attention<M, fixed_router, gpu>;
 
-/// Visited key tiles of 128 × 64, all heads.
-template <class M>
-double tiles(tensors const& x, M const& mode, std::vector<std::int32_t> const& routes) {
+std::vector<std::int32_t> routes_at(double sparsity) {
   problem p;
-  p.q_len = p.k_len = x.length;
   p.query_heads = query_heads;
   p.kv_heads = kv_heads;
-  p.head_dim = head_dim;
+  std::vector<std::int32_t> routes;
+  for (int h = 0; h < query_heads; ++h) routes.push_back(ratio_router{sparsity}(p, 0, h, 2));
+  return routes;
+}
+
+template <class M>
+double tiles(M const& mode, problem const& p, std::vector<std::int32_t> const& routes) {
   double sum = 0;
   for (int h = 0; h < query_heads; ++h)
-    for (int i = 0; i < ceil_div(x.length, 128); ++i)
+    for (int i = 0; i < ceil_div(p.q_len, 128); ++i)
       sum += tiles_of(mode, locate(p, 0, h, routes[static_cast<std::size_t>(h)]), i, {128, 64}).count;
   return sum;
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
-  std::vector<int> lengths;
-  for (int i = 1; i < argc; ++i) lengths.push_back(std::atoi(argv[i]));
-  if (lengths.empty()) lengths = {8192, 16384, 32768};
-  cudaDeviceProp device;
-  call(cudaGetDeviceProperties(&device, 0));
-  int clock = 0;
-  call(cudaDeviceGetAttribute(&clock, cudaDevAttrClockRate, 0));
-  std::printf("%s, %d multiprocessors, %d MHz at most; kernel %s\n", device.name, device.multiProcessorCount,
-              clock / 1000, name_of(gpu{}.kernel<bfloat16>(problem{})));
-  std::printf("| length | heads | ms | TFLOP/s | ideal ms | of ideal |\n|---|---|---|---|---|---|\n");
-  for (int const length : lengths) {
-    tensors const x(length);
-    std::vector<std::int32_t> routes(query_heads, 0);
-    call(cudaMemcpy(x.routes, routes.data(), query_heads * 4, cudaMemcpyHostToDevice));
-    int const repeats = length <= 16384 ? 9 : 5;
-    double const dense_tiles = tiles(x, full{}, routes);
-    double const dense_flops = 2.0 * length * length * head_dim * query_heads;
-    double const dense = milliseconds(x, full{}, repeats);
-    std::printf("| %d | dense | %.3f | %.0f | | |\n", length, dense, dense_flops / dense * 1e-9);
-    hybrid<full, streaming> const mode{full{}, streaming{1, 16}};
-    for (double const sparsity : {0.0, 0.5, 0.75, 1.0}) {
-      problem p;
-      p.query_heads = query_heads;
-      p.kv_heads = kv_heads;
-      for (int h = 0; h < query_heads; ++h) routes[static_cast<std::size_t>(h)] = ratio_router{sparsity}(p, 0, h, 2);
-      call(cudaMemcpy(x.routes, routes.data(), query_heads * 4, cudaMemcpyHostToDevice));
-      double const share = tiles(x, mode, routes) / dense_tiles;
-      double const time = milliseconds(x, mode, repeats);
-      std::printf("| %d | hybrid, %.2f sparse | %.3f | %.0f | %.3f | %.1f%% |\n", length, sparsity, time,
-                  dense_flops * share / time * 1e-9, dense * share, 100 * dense * share / time);
-    }
-    double const again = milliseconds(x, full{}, repeats);
-    std::printf("| %d | dense, again | %.3f | %.0f | | |\n", length, again, dense_flops / again * 1e-9);
+/// `variant(length)` is the attention to time.
+template <class Variant>
+void forward(benchmark::State& state, Variant const& variant, std::vector<std::int32_t> const& routes,
+             bool against_dense) {
+  if (std::string const wrong = small_problem_fault(variant(333), routes); !wrong.empty())
+    return state.SkipWithError(wrong.c_str());
+  int const length = static_cast<int>(state.range(0));
+  device_tensors const& on = tensors_of(length);
+  on.routes.write(routes);
+  auto const attend = variant(length);
+  attend_with<full> const dense;
+  problem const p = attend.shape(on.q(), on.k());
+  device_buffer<std::byte> const space(attend.workspace_bytes(p)), dense_space(dense.workspace_bytes(p));
+  workspace const memory(space.data(), space.size());
+  attend.select(on.q(), on.k(), on.assignment(), memory);
+  work const run = [&](cudaStream_t s) {
+    attend.forward(on.q(), on.k(), on.v(), on.out(), {}, on.assignment(), memory, on_stream(s));
+  };
+  work const baseline = [&](cudaStream_t s) {
+    dense.forward(on.q(), on.k(), on.v(), on.out(), {}, on.assignment(), {dense_space.data(), dense_space.size()},
+                  on_stream(s));
+  };
+  times const ms = time_in_turn(state, state.range(2) != 0, run, against_dense ? baseline : work{});
+  readable_workspace const readable(attend.backend(), memory);
+  double const share = tiles(attend.selected_in(p, readable), p, routes) / tiles(full{}, p, routes);
+  double const dense_flops = 2. * length * length * head_dim * query_heads;
+  state.counters["ms"] = ms.run;
+  state.counters["FLOP/s"] = dense_flops * share / ms.run * 1e3;
+  if (against_dense) {
+    state.counters["visited"] = share;
+    state.counters["ideal_ms"] = ms.baseline * share;
+    state.counters["of_ideal"] = ms.baseline * share / ms.run;
   }
+  state.SetLabel(name_of(attend.backend().template kernel<bfloat16>(p)));
 }
+
+template <class M>
+void forward(benchmark::State& state, M const& mode, double sparsity) {
+  forward(
+      state, [&](int) { return attend_with<M>{mode}; }, routes_at(sparsity), !std::is_same_v<M, full>);
+}
+
+/// Random causal lists of blocks of 128, the diagonal always kept, the same for every head.
+void lists(benchmark::State& state) {
+  std::vector<std::unique_ptr<device_buffer<std::uint8_t>>> masks;
+  auto const variant = [&](int length) {
+    int const blocks = ceil_div(length, 128);
+    std::mt19937 random(3);
+    std::bernoulli_distribution keep(static_cast<double>(state.range(1)) / 100);
+    std::vector<std::uint8_t> mask;
+    for (int i = 0; i < blocks; ++i)
+      for (int j = 0; j < blocks; ++j) mask.push_back(i == j || keep(random));
+    masks.push_back(std::make_unique<device_buffer<std::uint8_t>>(std::span<std::uint8_t const>(mask)));
+    return attend_with<block_mask>{block_mask{{masks.back()->data(), {1, 1, blocks, blocks}}, 128, 128}};
+  };
+  forward(state, variant, std::vector<std::int32_t>(query_heads, 0), true);
+}
+
+int const registered = [] {
+  auto const add = [](char const* name, auto const& body, char const* second,
+                      std::vector<std::int64_t> const& seconds) {
+    by_events(name, body)
+        ->ArgNames({"S", second, "cold"})
+        ->ArgsProduct({{8192, 16384, 32768, 131072}, seconds, {0, 1}});
+  };
+  auto const sparsity = [](benchmark::State const& s) { return static_cast<double>(s.range(1)) / 100; };
+  streaming const blocks{.sink = 1, .local = 16};
+  add("dense/bfloat16", [](benchmark::State& s) { forward(s, full{}, 0); }, "sparse", {0});
+  add("hybrid_full_streaming/bfloat16",
+      [=](benchmark::State& s) {
+        forward(s, hybrid<full, streaming>{full{}, blocks}, sparsity(s));
+      },
+      "sparse", {0, 50, 75, 88, 100});
+  add("streaming/bfloat16", [=](benchmark::State& s) { forward(s, blocks, 0); }, "sparse", {100});
+  add("lists_128/bfloat16", lists, "kept", {10, 30});
+  return 0;
+}();
+
+}  // namespace

@@ -1,98 +1,65 @@
-// The MLP router on the CUDA backend: 100 launches in one graph, divided, by CUDA events, weights warm. 32 query
-// and 8 KV heads, head dim 128, bfloat16. Boundary pooling reads 200 tokens of a head; the mean reads them all.
-#include <cuda_runtime.h>
-
-#include <algorithm>
-#include <cstdio>
-#include <cstdlib>
-#include <vector>
-
-#include <elastic/cuda/cuda.cuh>
+// The MLP router on the CUDA backend, 100 launches in one graph, divided, weights warm: 32 query and 8 KV heads, head
+// dim 128, bfloat16. Boundary pooling reads 200 tokens of a head; the mean reads them all. "ratio" is a router that
+// looks at nothing: the floor of a launch. Arguments: length, batch.
+#include <support/device.cuh>
 
 namespace {
 
-using namespace elastic;
+using namespace bench;
 
-constexpr int query_heads = 32, kv_heads = 8, head_dim = 128, launches = 100;
+using sparse_or_not = hybrid<full, streaming>;
 
-__global__ void fill(std::uint16_t* values, std::size_t size) {
-  for (std::size_t i = blockIdx.x * std::size_t{blockDim.x} + threadIdx.x; i < size;
-       i += std::size_t{gridDim.x} * blockDim.x) {
-    unsigned x = static_cast<unsigned>(i) * 2654435761u;
-    x ^= x >> 16, x *= 0x7feb352du, x ^= x >> 15, x *= 0x846ca68bu, x ^= x >> 16;
-    values[i] = bfloat16(static_cast<float>(x >> 8) * 0x1p-22f - 2.f).bits;
-  }
+/// Keys that any length fits into, heads leaning one way each, so that the router decides otherwise for each.
+drawn_buffer<bfloat16> const& keys() {
+  static drawn_buffer<bfloat16> const made((std::int64_t{1} << 20) * kv_heads * head_dim, 1, kv_heads * head_dim);
+  return made;
 }
 
-void call(cudaError_t status) { elastic::detail::cuda_call(status, "a call of the benchmark"); }
-
-/// Median microseconds of a launch over `repeats` replays.
-template <class Enqueue>
-double microseconds(cudaStream_t stream, int count, int repeats, Enqueue&& enqueue) {
-  cudaGraph_t graph;
-  cudaGraphExec_t replay;
-  call(cudaStreamBeginCapture(stream, cudaStreamCaptureModeGlobal));
-  for (int i = 0; i < count; ++i) enqueue();
-  call(cudaStreamEndCapture(stream, &graph));
-  call(cudaGraphInstantiate(&replay, graph, 0));
-  cudaEvent_t begin, end;
-  call(cudaEventCreate(&begin));
-  call(cudaEventCreate(&end));
-  std::vector<float> times;
-  for (int i = 0; i < repeats + 2; ++i) {
-    call(cudaEventRecord(begin, stream));
-    call(cudaGraphLaunch(replay, stream));
-    call(cudaEventRecord(end, stream));
-    call(cudaEventSynchronize(end));
-    float time = 0;
-    call(cudaEventElapsedTime(&time, begin, end));
-    if (i >= 2) times.push_back(time);
-  }
-  cudaGraphExecDestroy(replay);
-  cudaGraphDestroy(graph);
-  std::nth_element(times.begin(), times.begin() + repeats / 2, times.end());
-  return 1e3 * times[static_cast<std::size_t>(repeats / 2)] / count;
+template <class Router, class HostRouter>
+void route(benchmark::State& state, Router const& router, HostRouter const& host_router, int count) {
+  std::int64_t const length = state.range(0), batch = state.range(1);
+  attention<sparse_or_not, Router, gpu> const attend({}, router);
+  attention<sparse_or_not, HostRouter, reference> const oracle({}, host_router);
+  device_buffer<std::int32_t> const routes(static_cast<std::size_t>(batch * query_heads));
+  auto const run = [&](std::int64_t b, std::int64_t n, cudaStream_t s) {
+    attend.route(heads_view<bfloat16 const>(keys().data(), {b, n, kv_heads, head_dim}),
+                 assignment_view(routes.data(), {b, query_heads}), {}, on_stream(s));
+  };
+  constexpr std::int64_t small = 333;
+  run(1, small, nullptr);
+  std::vector<bfloat16> some(small * kv_heads * head_dim);
+  cuda_call(cudaMemcpy(some.data(), keys().data(), some.size() * sizeof(bfloat16), cudaMemcpyDeviceToHost),
+            "cudaMemcpy");
+  std::vector<std::int32_t> expected(query_heads), chosen = routes.read();
+  std::vector<std::byte> host_memory(1 << 20);
+  oracle.route(heads_view<bfloat16 const>(some.data(), {1, small, kv_heads, head_dim}),
+               assignment_view(expected.data(), {1, query_heads}), host_memory);
+  chosen.resize(query_heads);
+  if (chosen != expected) return state.SkipWithError("differs from the oracle");
+  replayed const several(count, [&](cudaStream_t s) { run(batch, length, s); });
+  times const ms = time_in_turn(state, false, std::cref(several), {}, count);
+  state.counters["microseconds"] = 1e3 * ms.run;
 }
+
+void mlp(benchmark::State& state, pooling how) {
+  mlp_weights const weights = mlp_weights::untrained(head_dim, 1);
+  mlp_router host{weights}, device{upload(weights)};
+  host.pooling = device.pooling = how;
+  bool const long_one = how == pooling::mean && state.range(0) * state.range(1) > 65536;
+  route(state, device, host, long_one ? 10 : 100);
+}
+
+int const registered = [] {
+  auto const add = [](char const* name, auto const& body) {
+    return by_events(name, body, 21)->ArgNames({"S", "batch"});
+  };
+  auto* const boundary = add("mlp/boundary", [](benchmark::State& s) { mlp(s, pooling::boundary); });
+  for (std::int64_t length = 512; length <= 1 << 20; length *= 2) boundary->Args({length, 1});
+  for (std::int64_t batch : {2, 3, 4, 8, 16, 64}) boundary->Args({4096, batch});
+  auto* const mean = add("mlp/mean", [](benchmark::State& s) { mlp(s, pooling::mean); });
+  for (std::int64_t length : {4096, 65536, 1048576}) mean->Args({length, 1});
+  add("ratio", [](benchmark::State& s) { route(s, ratio_router{0.5}, ratio_router{0.5}, 100); })->Args({512, 1});
+  return 0;
+}();
 
 }  // namespace
-
-int main(int argc, char** argv) {
-  std::size_t const longest = argc > 1 ? static_cast<std::size_t>(std::atol(argv[1])) : std::size_t{1} << 20;
-  bfloat16* keys = nullptr;
-  std::int32_t* routes = nullptr;
-  std::size_t const size = longest * kv_heads * head_dim;
-  call(cudaMalloc(&keys, size * 2));
-  call(cudaMalloc(&routes, 1024 * query_heads * 4));
-  fill<<<1024, 256>>>(reinterpret_cast<std::uint16_t*>(keys), size);
-  call(cudaDeviceSynchronize());
-  cudaStream_t stream;
-  call(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
-  options o;
-  o.stream = stream;
-  cudaDeviceProp device;
-  call(cudaGetDeviceProperties(&device, 0));
-  std::printf("%s, %d multiprocessors\n| pooling | batch | length | µs |\n|---|---|---|---|\n", device.name,
-              device.multiProcessorCount);
-  auto const time = [&](pooling how, std::size_t batch, std::size_t length) {
-    mlp_router router{upload(mlp_weights::untrained(head_dim, 1))};
-    router.pooling = how;
-    attention<hybrid<full, streaming>, mlp_router, cuda_for<head_dim>> const attend({}, router);
-    std::int64_t const b = static_cast<std::int64_t>(batch), n = static_cast<std::int64_t>(length);
-    heads_view<bfloat16 const> const view(keys, {b, n, kv_heads, head_dim});
-    bool const slow = how == pooling::mean && batch * length > 65536;
-    double const each = microseconds(stream, slow ? 10 : launches, slow ? 5 : 21, [&] {
-      attend.route(view, assignment_view(routes, {b, query_heads}), {}, o);
-    });
-    std::printf("| %s | %zu | %zu | %.2f |\n", how == pooling::mean ? "mean" : "boundary", batch, length, each);
-  };
-  for (std::size_t length = 512; length <= longest; length *= 2) time(pooling::boundary, 1, length);
-  for (std::size_t batch : {2, 3, 4, 8, 16, 64}) time(pooling::boundary, batch, 4096);
-  for (std::size_t length : {4096, 65536, 1048576})
-    if (length <= longest) time(pooling::mean, 1, length);
-  attention<hybrid<full, streaming>, ratio_router, cuda_for<head_dim>> const simple;
-  heads_view<bfloat16 const> const view(keys, {1, 512, kv_heads, head_dim});
-  std::printf("| a head router, for the floor of a launch | 1 | 512 | %.2f |\n",
-              microseconds(stream, launches, 21, [&] {
-                simple.route(view, assignment_view(routes, {1, query_heads}), {}, o);
-              }));
-}

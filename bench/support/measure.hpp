@@ -12,7 +12,7 @@
 
 #include <elastic/attention.hpp>
 #include <elastic/metrics/sparsity.hpp>
-#include <support/inputs.hpp>
+#include <support/oracle.hpp>
 
 namespace bench {
 
@@ -21,12 +21,6 @@ double seconds(F&& f) {
   auto const start = std::chrono::steady_clock::now();
   f();
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
-inline double median(std::vector<double> values) {
-  if (values.empty()) return 0;
-  std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2), values.end());
-  return values[values.size() / 2];
 }
 
 /// The caller's side of the front door: memory, assignment, and the three steps.
@@ -58,9 +52,9 @@ class runner {
   std::vector<std::byte> memory_;
 };
 
-/// The rule of correctness: an error of at most twice the naive kernel's, and four roundings.
+/// What is wrong with a small problem's outputs, or nothing.
 template <elastic::element T, class Attention>
-std::string differs_from_oracle(Attention const& attend, int s, int query_heads, int kv_heads, int head_dim, bool causal) {
+std::string small_problem_fault(Attention const& attend, int s, int query_heads, int kv_heads, int head_dim, bool causal) {
   tensors<T> on(1, s, s, query_heads, kv_heads, head_dim, 7);
   elastic::options o;
   o.causal = causal;
@@ -68,29 +62,8 @@ std::string differs_from_oracle(Attention const& attend, int s, int query_heads,
   std::fill(on.out_data.begin(), on.out_data.end(), T(NAN));
   run.select();
   run.forward();
-  double error = 0, naive_error = 0, highest = 0;
-  std::vector<double> naive(on.out_data.size());
-  auto const at = [&](int h, int i) {
-    return (static_cast<std::size_t>(i) * static_cast<std::size_t>(query_heads) + static_cast<std::size_t>(h)) * static_cast<std::size_t>(head_dim);
-  };
-  elastic::plain_keys<T> const source{on.k(), on.v()};
-  auto const mode = run.selected();
-  elastic::reference_rows<float, elastic::detail::round_to<T>>(
-      mode, run.shape(), on.q(), source, run.assignment(), [&](int, int h, int i, float const* row, float) {
-        for (int d = 0; d < head_dim; ++d) naive[at(h, i) + static_cast<std::size_t>(d)] = row[d];
-      });
-  elastic::reference_rows<double>(mode, run.shape(), on.q(), source, run.assignment(),
-                                  [&](int, int h, int i, double const* row, double) {
-    for (int d = 0; d < head_dim; ++d) {
-      std::size_t const n = at(h, i) + static_cast<std::size_t>(d);
-      double const off = std::abs(static_cast<double>(static_cast<float>(on.out_data[n])) - row[d]);
-      error = off <= error ? error : off;  // keeps a NaN
-      naive_error = std::max(naive_error, std::abs(naive[n] - row[d]));
-      highest = std::max(highest, std::abs(row[d]));
-    }
-  });
-  if (error <= 2 * naive_error + 4 * elastic::epsilon<T> * highest) return {};
-  return "differs from the oracle by " + std::to_string(error);
+  return differs_from_oracle(run.selected(), run.shape(), run.assignment(), on.q(),
+                             elastic::plain_keys<T>{on.k(), on.v()}, elastic::heads_view<T const>(on.out()));
 }
 
 /// Times select and attend of `variant(length)` in turn with `baseline`, which may be empty. Reports
@@ -100,7 +73,7 @@ void measure(benchmark::State& state, Variant const& variant, tensors<T>& on, el
              Baseline&& baseline) {
   constexpr int small = 333;
   std::string const wrong =
-      differs_from_oracle<T>(variant(small), small, on.query_heads, on.kv_heads, on.head_dim, o.causal);
+      small_problem_fault<T>(variant(small), small, on.query_heads, on.kv_heads, on.head_dim, o.causal);
   if (!wrong.empty()) return state.SkipWithError(wrong.c_str());
   auto const attend = variant(on.q_len);
   runner<std::remove_const_t<decltype(attend)>, T> run(attend, on, o);

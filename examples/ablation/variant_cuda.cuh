@@ -69,7 +69,7 @@ variant make_variant(std::string name, Mode mode, Router router, Backend backend
   made.count = [attend](layer_run& layer) {
     on_device const at(layer);
     problem const p = attend.shape(at.q(), at.k(), layer.o);
-    workspace_copy const memory(layer.device->memory);
+    readable_workspace const memory(attend.backend(), at.memory());
     return count_sparsity(attend.selected_in(p, memory), p, layer.assignment());
   };
   made.place = [](layer_run& layer) { layer.device->routes.assign(layer.routes); };

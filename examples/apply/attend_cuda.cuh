@@ -48,8 +48,8 @@ applied attend_layer_as(attention<Mode, Router, Backend> const& attend, layer_in
     attend.select(q, k, routes_of, memory, step);
     attend.forward(q, k, v, {out.data(), in.q.shape}, {lse.data(), {batch, heads, seq}}, routes_of, memory, step);
     problem const part = attend.shape(q, k, step);
-    workspace_copy const copy(device_memory);
-    auto const selected = attend.selected_in(part, copy);
+    readable_workspace const readable(attend.backend(), memory);
+    auto const selected = attend.selected_in(part, readable);
     zip_leaves(attend.mode(), selected,
                [&](auto const& selector, auto const& of, int) { chosen.read(selector, of, part); });
     result.pairs += count_sparsity(selected, part, const_assignment_view(result.routes.data(), {batch, heads})).total();

@@ -60,23 +60,6 @@ std::vector<float> to_floats(device_vector<T> const& device) {
   return values;
 }
 
-/// A copy of a workspace in host memory, aligned as the device's is, so that selected_in finds its way in it.
-class workspace_copy {
- public:
-  explicit workspace_copy(device_vector<std::byte> const& device)
-      : memory_(device.size() + workspace_alignment), size_(device.size()) {
-    auto const at = reinterpret_cast<std::uintptr_t>(memory_.data());
-    first_ = memory_.data() + (workspace_alignment - at % workspace_alignment) % workspace_alignment;
-    device.copy_to(first_);
-  }
-  operator workspace() const { return {first_, size_}; }
-
- private:
-  std::vector<std::byte> memory_;
-  std::byte* first_ = nullptr;
-  std::size_t size_ = 0;
-};
-
 inline void wait_for_device() { elastic::detail::cuda_call(cudaDeviceSynchronize(), "cudaDeviceSynchronize"); }
 
 }  // namespace examples

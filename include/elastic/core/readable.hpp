@@ -1,10 +1,13 @@
 // What lies in a backend's memory, where the host can read it: host backends give the view as it is, others
-// copy it. Copies wait for the stream; only explicit calls (validate, hand_back) make them.
+// copy it. Copies wait for the stream; only explicit calls (validate, hand_back) and callers make them.
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
 #include <vector>
 
 #include <elastic/core/view.hpp>
+#include <elastic/core/workspace.hpp>
 
 namespace elastic {
 
@@ -33,5 +36,28 @@ readable<T, Rank> readable_on(Backend const& backend, strided_view<T, Rank> cons
   }
   return made;
 }
+
+/// A workspace where selected_in and the metrics can read it, as far from its alignment as the backend's:
+///   attend.selected_in(p, readable_workspace(attend.backend(), memory, o.stream))
+class readable_workspace {
+ public:
+  template <class Backend>
+  explicit readable_workspace(Backend const& backend, workspace of, void* stream = nullptr) : view_(of) {
+    if constexpr (!Backend::on_host) {
+      auto const past = [](std::byte const* at) { return reinterpret_cast<std::uintptr_t>(at) % workspace_alignment; };
+      memory_.resize(of.size() + workspace_alignment);
+      std::size_t const skipped = (past(of.data()) + workspace_alignment - past(memory_.data())) % workspace_alignment;
+      view_ = {memory_.data() + skipped, of.size()};
+      if (!of.empty()) backend.read(view_.data(), of.data(), of.size(), stream);
+    }
+  }
+  readable_workspace(readable_workspace const&) = delete;
+
+  operator workspace() const { return view_; }
+
+ private:
+  std::vector<std::byte> memory_;
+  workspace view_;
+};
 
 }  // namespace elastic

@@ -1,0 +1,247 @@
+// What the benchmarks of the CUDA backend share: inputs drawn on the device, the check of a small problem against the
+// oracle, and times by CUDA events, in turn with a baseline, warm or with an emptied L2 cache.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <benchmark/benchmark.h>
+
+#include <elastic/cuda/cuda.cuh>
+#include <support/device_buffer.hpp>
+#include <support/oracle.hpp>
+
+namespace bench {
+
+using namespace elastic;
+using elastic::detail::cuda_call;
+using elastic::testing::device_buffer;
+
+inline constexpr int query_heads = 32, kv_heads = 8, head_dim = 128;
+using gpu = cuda_for<head_dim>;
+
+/// About N(0, 1), by a hash of the index. Where `leaning` > 0, column i % leaning leans one way, within ±2.
+template <element T>
+__global__ void draw(T* values, std::size_t size, unsigned seed, int leaning) {
+  auto const hash = [](unsigned x) {
+    x ^= x >> 16, x *= 0x7feb352du, x ^= x >> 15, x *= 0x846ca68bu, x ^= x >> 16;
+    return x;
+  };
+  for (std::size_t i = blockIdx.x * std::size_t{blockDim.x} + threadIdx.x; i < size;
+       i += std::size_t{gridDim.x} * blockDim.x) {
+    float sum = 0;
+    unsigned x = static_cast<unsigned>(i) * 2654435761u + seed;
+    for (int j = 0; j < 4; ++j) sum += static_cast<float>((x = hash(x)) >> 8) * 0x1p-24f - 0.5f;
+    float const lean =
+        leaning > 0
+            ? static_cast<float>(hash(static_cast<unsigned>(i) % static_cast<unsigned>(leaning)) >> 8) * 0x1p-22f - 2
+            : 0;
+    values[i] = T(sum * 1.7320508f + lean);
+  }
+}
+
+template <element T>
+struct drawn_buffer : device_buffer<T> {
+  drawn_buffer(std::int64_t size, unsigned seed, int leaning = 0) : device_buffer<T>(static_cast<std::size_t>(size)) {
+    draw<<<1024, 256>>>(this->data(), this->size(), seed, leaning);
+    cuda_call(cudaGetLastError(), "draw");
+    cuda_call(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
+  }
+};
+
+/// Q, K, V, room for the output, and an assignment, batch 1.
+struct device_tensors {
+  int length;
+  drawn_buffer<bfloat16> q_memory, k_memory, v_memory;
+  device_buffer<bfloat16> out_memory;
+  device_buffer<std::int32_t> routes;
+
+  explicit device_tensors(int n)
+      : length(n),
+        q_memory(std::int64_t{n} * query_heads * head_dim, 1),
+        k_memory(std::int64_t{n} * kv_heads * head_dim, 2, kv_heads * head_dim),
+        v_memory(std::int64_t{n} * kv_heads * head_dim, 3),
+        out_memory(q_memory.size()),
+        routes(query_heads) {
+    routes.write(std::vector<std::int32_t>(query_heads, 0));
+  }
+
+  heads_view<bfloat16 const> q() const { return {q_memory.data(), {1, length, query_heads, head_dim}}; }
+  heads_view<bfloat16 const> k() const { return {k_memory.data(), {1, length, kv_heads, head_dim}}; }
+  heads_view<bfloat16 const> v() const { return {v_memory.data(), {1, length, kv_heads, head_dim}}; }
+  heads_view<bfloat16> out() const { return {out_memory.data(), {1, length, query_heads, head_dim}}; }
+  assignment_view assignment() const { return {routes.data(), {1, query_heads}}; }
+};
+
+/// Those of one length at a time, kept for the benchmarks that follow.
+inline device_tensors const& tensors_of(int length) {
+  static std::unique_ptr<device_tensors> made;
+  if (made == nullptr || made->length != length) {
+    made.reset();
+    made = std::make_unique<device_tensors>(length);
+  }
+  return *made;
+}
+
+inline options on_stream(cudaStream_t stream) {
+  options o;
+  o.stream = stream;
+  return o;
+}
+
+/// What is wrong with the outputs of a small problem, its selection included, or nothing.
+template <class Attention>
+std::string small_problem_fault(Attention const& attend, std::vector<std::int32_t> const& routes) {
+  constexpr int length = 333;
+  tensors<bfloat16> host(1, length, length, query_heads, kv_heads, head_dim, 7);
+  auto const upload = [](std::vector<bfloat16> const& values) { return std::span<bfloat16 const>(values); };
+  device_buffer<bfloat16> const q(upload(host.q_data)), k(upload(host.k_data)), v(upload(host.v_data)),
+      out(upload(std::vector<bfloat16>(host.out_data.size(), bfloat16(NAN))));
+  device_buffer<std::int32_t> const assigned{std::span<std::int32_t const>(routes)};
+  auto const on_device = [](heads_view<bfloat16 const> view, device_buffer<bfloat16> const& memory) {
+    view.data = memory.data();
+    return view;
+  };
+  heads_view<bfloat16 const> const Q = on_device(host.q(), q), K = on_device(host.k(), k), V = on_device(host.v(), v);
+  problem const p = attend.shape(Q, K);
+  device_buffer<std::byte> const space(attend.workspace_bytes(p));
+  workspace const memory(space.data(), space.size());
+  const_assignment_view const assignment(assigned.data(), {1, query_heads});
+  attend.select(Q, K, assignment, memory);
+  attend.forward(Q, K, V, heads_view<bfloat16>(out.data(), {1, length, query_heads, head_dim}), {}, assignment, memory);
+  host.out_data = out.read();
+  readable_workspace const readable(attend.backend(), memory);
+  return differs_from_oracle(attend.selected_in(p, readable), p, const_assignment_view(routes.data(), {1, query_heads}),
+                             host.q(), plain_keys<bfloat16>{host.k(), host.v()},
+                             heads_view<bfloat16 const>(host.out()));
+}
+
+using work = std::function<void(cudaStream_t)>;
+
+/// A stream of its own and the time that work on it takes.
+class device_clock {
+ public:
+  device_clock() {
+    cuda_call(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
+    cuda_call(cudaEventCreate(&begin_), "cudaEventCreate");
+    cuda_call(cudaEventCreate(&end_), "cudaEventCreate");
+  }
+  ~device_clock() {
+    cudaEventDestroy(begin_);
+    cudaEventDestroy(end_);
+    cudaStreamDestroy(stream_);
+  }
+  device_clock(device_clock const&) = delete;
+
+  cudaStream_t stream() const { return stream_; }
+
+  /// Reads nothing that was there, and leaves the L2 cache full of zeros.
+  void empty_l2() {
+    if (!zeros_) {
+      int device = 0, bytes = 0;
+      cuda_call(cudaGetDevice(&device), "cudaGetDevice");
+      cuda_call(cudaDeviceGetAttribute(&bytes, cudaDevAttrL2CacheSize, device), "cudaDeviceGetAttribute");
+      zeros_.emplace(2 * static_cast<std::size_t>(bytes));
+    }
+    cuda_call(cudaMemsetAsync(zeros_->data(), 0, zeros_->size(), stream_), "cudaMemsetAsync");
+  }
+
+  double milliseconds(work const& run) {
+    cuda_call(cudaEventRecord(begin_, stream_), "cudaEventRecord");
+    run(stream_);
+    cuda_call(cudaEventRecord(end_, stream_), "cudaEventRecord");
+    cuda_call(cudaEventSynchronize(end_), "cudaEventSynchronize");
+    float time = 0;
+    cuda_call(cudaEventElapsedTime(&time, begin_, end_), "cudaEventElapsedTime");
+    return time;
+  }
+
+ private:
+  cudaStream_t stream_ = nullptr;
+  cudaEvent_t begin_ = nullptr, end_ = nullptr;
+  std::optional<device_buffer<std::byte>> zeros_;
+};
+
+/// Work captured `count` times in one graph: a replay takes no host time between the launches.
+class replayed {
+ public:
+  replayed(int count, work const& run) {
+    device_clock on;
+    run(on.stream());  // what is prepared on the first call is not captured
+    cuda_call(cudaStreamSynchronize(on.stream()), "cudaStreamSynchronize");
+    cuda_call(cudaStreamBeginCapture(on.stream(), cudaStreamCaptureModeGlobal), "cudaStreamBeginCapture");
+    for (int i = 0; i < count; ++i) run(on.stream());
+    cuda_call(cudaStreamEndCapture(on.stream(), &graph_), "cudaStreamEndCapture");
+    cuda_call(cudaGraphInstantiate(&replay_, graph_, 0), "cudaGraphInstantiate");
+  }
+  ~replayed() {
+    cudaGraphExecDestroy(replay_);
+    cudaGraphDestroy(graph_);
+  }
+  replayed(replayed const&) = delete;
+
+  void operator()(cudaStream_t stream) const { cuda_call(cudaGraphLaunch(replay_, stream), "cudaGraphLaunch"); }
+
+ private:
+  cudaGraph_t graph_ = nullptr;
+  cudaGraphExec_t replay_ = nullptr;
+};
+
+/// Medians of milliseconds.
+struct times {
+  double run = 0, baseline = 0;
+};
+
+/// The benchmark's loop, its argument "cold" choosing the cache: `run` in turn with `baseline`, which may be empty,
+/// after a rest and two runs to warm up. `count` is how often `run` holds what is timed.
+inline times time_in_turn(benchmark::State& state, bool cold, work const& run, work const& baseline = {},
+                          int count = 1) {
+  using namespace std::chrono_literals;
+  device_clock clock;
+  std::vector<double> runs, baselines;
+  auto const time = [&](work const& of) {
+    if (cold) clock.empty_l2();
+    return clock.milliseconds(of);
+  };
+  std::this_thread::sleep_for(400ms);
+  for (int i = 0; i < 2; ++i) {
+    time(run);
+    if (baseline) time(baseline);
+  }
+  for (auto _ : state) {
+    runs.push_back(time(run) / count);
+    state.SetIterationTime(runs.back() * 1e-3);
+    if (baseline) baselines.push_back(time(baseline));
+  }
+  return {median(runs), median(baselines)};
+}
+
+/// Registers a benchmark of this folder, which reports what it throws, such as that there is no device. 9 iterations
+/// are a burst: a busy card's clock falls.
+inline benchmark::internal::Benchmark* by_events(char const* name, std::function<void(benchmark::State&)> const& body,
+                                                 int iterations = 9) {
+  auto const guarded = [body](benchmark::State& state) {
+    try {
+      body(state);
+    } catch (std::exception const& wrong) {
+      state.SkipWithError(wrong.what());
+    }
+  };
+  return benchmark::RegisterBenchmark(name, guarded)
+      ->UseManualTime()
+      ->Unit(benchmark::kMillisecond)
+      ->Iterations(iterations);
+}
+
+}  // namespace bench
