@@ -1,5 +1,5 @@
 // The scheduler: one thread that draws items, one ahead of the consumers, works out their tiles, and has their
-// queries loaded.
+// queries loaded. It writes an item where it will be read: in its own few registers one would not fit.
 #pragma once
 
 #include <elastic/cuda/ptx/tma.cuh>
@@ -15,11 +15,10 @@ __device__ __forceinline__ void sm90_schedule(Arguments const& a, Shared& shared
   int section = 0;
   unsigned number = atomicAdd(a.plan.next, 1u);
   for (;; slot.advance()) {
-    typename Kernel::item_type next;
+    ptx::wait_long(shared.item_done[slot.at], slot.parity);
+    typename Kernel::item_type& next = shared.items[slot.at];
     next_item<Kernel>(a, number, section, next);
     if (next.count >= 0) number = atomicAdd(a.plan.next, 1u);  // in flight until it is needed
-    ptx::wait_long(shared.item_done[slot.at], slot.parity);
-    shared.items[slot.at] = next;
     if (next.count < 0) {
       ptx::arrive(shared.item_ready[slot.at]);
       return;
