@@ -74,14 +74,14 @@ std::string refused(F&& f) {
 }  // namespace
 
 TEST_CASE("errors come before any launch, without a device too") {
-  alignas(256) static std::byte memory[4096];
-  half* const fake = reinterpret_cast<half*>(memory);
+  alignas(256) static std::byte memory[4096], result[4096];
+  half *const fake = reinterpret_cast<half*>(memory), *const out = reinterpret_cast<half*>(result);
   auto const forward = [&](heads_view<half const> const& q, std::size_t bytes, options const& o = {}) {
     attention<full, fixed_router, gpu> const attend;
     std::int32_t route = 0;
     attend.forward(q, heads_view<half const>(fake, {1, 1, 1, q.extents[3]}),
                    heads_view<half const>(fake, {1, 1, 1, q.extents[3]}),
-                   heads_view<half>(fake, {q.extents[0], q.extents[1], q.extents[2], q.extents[3]}), {},
+                   heads_view<half>(out, {q.extents[0], q.extents[1], q.extents[2], q.extents[3]}), {},
                    const_assignment_view(&route, {1, 1}), {memory, bytes}, o);
   };
   CHECK(refused([&] { forward({fake, {1, 1, 1, 128}}, 4096); }) == "q head_dim");

@@ -30,17 +30,17 @@ TEST_CASE("the backend says which kernel decodes") {
 }
 
 TEST_CASE("decode refuses before any launch, without a device too") {
-  alignas(256) static std::byte memory[1 << 19];
+  alignas(256) static std::byte memory[1 << 19], result[256];
   auto* const fake = reinterpret_cast<elastic::half*>(memory);
   attention<full, fixed_router, cuda_for<64>> const attend;
   auto const refused = [&](int head_dim, int shift, std::size_t bytes) -> std::string {
     std::int32_t integers[4] = {};
     strided_view<elastic::half const, 3> const pages(fake + shift, {2, 64, head_dim});
     paged_cache<elastic::half> const cache{pages, pages, {integers, {1, 1, 2}}, {integers, {1}}};
-    heads_view<elastic::half> const rows(fake, {1, 1, 1, head_dim});
+    heads_view<elastic::half const> const q(fake, {1, 1, 1, head_dim});
+    heads_view<elastic::half> const out(reinterpret_cast<elastic::half*>(result), {1, 1, 1, head_dim});
     try {
-      attend.decode(heads_view<elastic::half const>(rows), cache, rows, {}, const_assignment_view(integers, {1, 1}),
-                    {memory, bytes});
+      attend.decode(q, cache, out, {}, const_assignment_view(integers, {1, 1}), {memory, bytes});
     } catch (error const& thrown) {
       return thrown.argument();
     }

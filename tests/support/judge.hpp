@@ -79,7 +79,7 @@ struct reordered_mode {
   bool causal;
   static constexpr bool has_partial = true;
 
-  where before(where w) const {
+  ELASTIC_HOST_DEVICE where before(where w) const {
     w.causal = causal;
     return w;
   }
@@ -90,7 +90,7 @@ struct reordered_mode {
   template <class Real>
     requires scoring_mode<M>
   Real score(where const& w, Real s, int q, int k) const { return original.score(before(w), s, q, order->key(k, w.k_len)); }
-  float sink_logit(where const& w) const { return sink_logit_of(original, before(w)); }
+  ELASTIC_HOST_DEVICE float sink_logit(where const& w) const { return sink_logit_of(original, before(w)); }
 };
 
 /// Reordered keys and values, in float; copied when asked for.
