@@ -84,6 +84,13 @@ struct dense_of {
   }
 };
 
+/// A leaf whose mode at decode has hooks, as a plan of a scored mode has.
+template <class Leaf>
+concept hooked_at_decode = requires(Leaf const& leaf) {
+  leaf.at_decode();
+  requires scoring_mode<decltype(leaf.at_decode())> || sink_logit_mode<decltype(leaf.at_decode())>;
+};
+
 /// The mode in which every head attends to the whole cache; score hooks and sink logits stay.
 template <class Mode>
 auto dense_mode(Mode const& mode) {
@@ -91,6 +98,8 @@ auto dense_mode(Mode const& mode) {
     using leaf_type = std::remove_cvref_t<decltype(leaf)>;
     if constexpr (scoring_mode<leaf_type> || sink_logit_mode<leaf_type>)
       return dense_of<leaf_type>{leaf};
+    else if constexpr (hooked_at_decode<leaf_type>)
+      return dense_mode(leaf.at_decode());
     else
       return full{};
   });

@@ -178,4 +178,7 @@ TEST_CASE("decode uses the mode that was planned, and lists inside it the whole 
   static_assert(std::is_same_v<decltype(decode_mode(planned{sliding_window{}})), sliding_window>);
   static_assert(std::is_same_v<decltype(decode_mode(hybrid{full{}, planned{block_sparse{}}})), hybrid<full, full>>);
   CHECK(decode_mode(planned{sliding_window{77}}).window == 77);
+  // Dense decode keeps the hooks of what was planned.
+  static_assert(scoring_mode<decltype(dense_mode(planned<scored<sliding_window, alibi>>{}))>);
+  static_assert(std::is_same_v<decltype(dense_mode(planned<sliding_window>{})), full>);
 }

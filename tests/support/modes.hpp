@@ -98,6 +98,16 @@ struct draw<block_sparse> {
   }
 };
 
+/// Lists, some heads of which are dense, or all.
+template <>
+struct draw<dense_heads<block_sparse>> {
+  dense_heads<block_sparse> operator()(dice& r, problem const& p, arena& memory) const {
+    std::vector<std::int32_t> flags(static_cast<std::size_t>(p.batch * p.query_heads) + 1);
+    for (auto& flag : flags) flag = r.below(2);
+    return {draw<block_sparse>{}(r, p, memory), {memory.keep(std::move(flags)), {p.batch, p.query_heads}}, r.one_in(4)};
+  }
+};
+
 /// A user's own rule: the keys of some residues, and another for every head.
 struct striped {
   int modulus = 3;
@@ -230,6 +240,21 @@ struct draw<planned<M>> {
   planned<M> operator()(dice& r, problem const& p, arena& memory) const { return {draw<M>{}(r, p, memory)}; }
 };
 
+/// Costs at which either decision is made, before selection and after it.
+template <class S>
+struct draw<auto_dense<S>> {
+  auto_dense<S> operator()(dice& r, problem const& p, arena& memory) const {
+    auto_dense<S> m{draw<S>{}(r, p, memory), {}, {}};
+    m.costs.listed = 0.3f + 2 * r.uniform();
+    m.costs.partial = m.costs.listed * (1 + r.uniform());
+    m.costs.attend_row = r.one_in(2) ? 0 : 40 * r.uniform();
+    m.costs.select = r.one_in(2) ? 0 : r.uniform();
+    m.costs.select_row = r.one_in(2) ? 0 : 40 * r.uniform();
+    if (r.one_in(2)) m.density = r.uniform();
+    return m;
+  }
+};
+
 template <class... Ms>
 struct type_list {
   static constexpr int size = sizeof...(Ms);
@@ -245,13 +270,15 @@ template <class... As, class... Bs, class... Rest>
 struct joined<type_list<As...>, type_list<Bs...>, Rest...> : joined<type_list<As..., Bs...>, Rest...> {};
 
 // One list for each translation unit of the random problems; a new mode goes to any of them.
-using single_modes = type_list<full, sliding_window, streaming, triangle, block_sparse, predicate<striped>>;
+using single_modes =
+    type_list<full, sliding_window, streaming, triangle, block_sparse, dense_heads<block_sparse>, predicate<striped>>;
 using combined_modes =
     type_list<intersection_of<sliding_window, streaming>, union_of<streaming, sliding_window>,
               intersection_of<block_sparse, streaming>, union_of<predicate<striped>, sliding_window>,
               union_of<intersection_of<streaming, sliding_window>, full>>;
 using hybrid_modes = type_list<hybrid<full, streaming>, hybrid<full, block_sparse>, hybrid<streaming, predicate<striped>>,
-                               hybrid<full, sliding_window, block_sparse, streaming>>;
+                               hybrid<full, sliding_window, block_sparse, streaming>,
+                               hybrid<streaming, dense_heads<block_sparse>>>;
 using hooked_modes =
     type_list<scored<full, soft_cap>, scored<hybrid<full, streaming>, alibi>, hybrid<scored<sliding_window, soft_cap>, block_sparse>,
               sink_logits<full>, sink_logits<hybrid<streaming, block_sparse>>, sink_logits<scored<block_sparse, soft_cap>>,
@@ -264,7 +291,13 @@ using planned_modes = type_list<planned<predicate<striped>>, planned<intersectio
                                 planned<union_of<block_sparse, sliding_window>>, hybrid<full, planned<predicate<striped>>>,
                                 scored<planned<scored<sliding_window, alibi>>, soft_cap>>;
 
-using every_mode = joined<single_modes, combined_modes, hybrid_modes, hooked_modes, block_selectors, fine_selectors, planned_modes>::type;
+using auto_dense_modes =
+    type_list<auto_dense<antidiagonal>, auto_dense<moba>, hybrid<full, auto_dense<antidiagonal>>,
+              hybrid<auto_dense<pooled_top_k>, streaming>, auto_dense<planned<scored<predicate<striped>, alibi>>>,
+              scored<hybrid<auto_dense<block_mask>, auto_dense<vertical_slash>, sink_logits<full>>, soft_cap>>;
+
+using every_mode = joined<single_modes, combined_modes, hybrid_modes, hooked_modes, block_selectors, fine_selectors,
+                          planned_modes, auto_dense_modes>::type;
 
 /// f.template operator()<M>(position) for the types of a list.
 template <class... Ms, class F>

@@ -1,6 +1,7 @@
 // The CPU backend: tiled online softmax on Eigen, parallel over batch × heads × query tiles.
 #pragma once
 
+#include <elastic/cpu/costs.hpp>
 #include <elastic/cpu/forward.hpp>
 #include <elastic/cpu/route.hpp>
 #include <elastic/cpu/select_antidiagonal.hpp>

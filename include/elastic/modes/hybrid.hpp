@@ -14,10 +14,16 @@ inline constexpr int spans_in = 0;
 template <int N>
 inline constexpr int spans_in<span_tiles<N>> = N;
 
+/// The spans that there must be room for, be they all or one of several ways.
+template <class Tiles>
+inline constexpr int spans_held = spans_in<Tiles>;
+template <int N>
+inline constexpr int spans_held<mixed_tiles<N>> = N;
+
 template <class... Tiles>
 constexpr int most_spans() {
   int most = 1;
-  ((most = maximum(most, spans_in<Tiles>)), ...);
+  ((most = maximum(most, spans_held<Tiles>)), ...);
   return most;
 }
 
@@ -48,6 +54,14 @@ ELASTIC_HOST_DEVICE void assign(mixed_tiles<N>& to, list_tiles const& from) {
   to.list = from;
   to.count = from.count;
   to.listed = true;
+}
+
+template <int N, int M>
+ELASTIC_HOST_DEVICE void assign(mixed_tiles<N>& to, mixed_tiles<M> const& from) {
+  if (from.listed)
+    assign(to, from.list);
+  else
+    assign(to, from.spans);
 }
 
 }  // namespace detail

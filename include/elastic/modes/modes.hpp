@@ -3,6 +3,7 @@
 
 #include <elastic/modes/block_sparse.hpp>
 #include <elastic/modes/combine.hpp>
+#include <elastic/modes/dense_heads.hpp>
 #include <elastic/modes/forgets.hpp>
 #include <elastic/modes/full.hpp>
 #include <elastic/modes/hybrid.hpp>

@@ -7,6 +7,7 @@
 #include <elastic/core/check.hpp>
 #include <elastic/core/readable.hpp>
 #include <elastic/modes/block_sparse.hpp>
+#include <elastic/modes/dense_heads.hpp>
 
 namespace elastic::detail {
 
@@ -50,6 +51,12 @@ void validate_lists(Backend const& backend, Mode const& mode, problem const& p, 
   } else if constexpr (Backend::on_host && requires { mode.validate(p); }) {
     mode.validate(p);
   }
+}
+
+/// Any flag is a valid one; lists there are where not all heads are dense.
+template <class Backend, class Inner>
+void validate_lists(Backend const& backend, dense_heads<Inner> const& mode, problem const& p, void* stream) {
+  if (!mode.all) validate_lists(backend, mode.inner, p, stream);
 }
 
 }  // namespace elastic::detail
