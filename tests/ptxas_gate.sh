@@ -14,6 +14,7 @@ expect() {  # expect STATUS [no-spills] WORDS
 kernel="ptxas info    : Function properties for _ZN7elastic6detail12sm90_forwardINS0_11sm90_kernelE"
 other="ptxas info    : Function properties for _ZN7elastic6detail16portable_forwardE"
 spills="    8 bytes stack frame, 12 bytes spill stores, 12 bytes spill loads"
+frame="    8 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads"
 none="    0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads"
 
 expect 0 "nothing of note"
@@ -22,6 +23,7 @@ expect 1 "ptxas warning : setmaxnreg ignored; (C7508)"
 expect 0 "ptxas info    : (C7519) Potential Performance Loss: wgmma.fence was added"
 expect 0 "$kernel"$'\n'"$spills"
 expect 1 no-spills "$kernel"$'\n'"$spills"
+expect 1 no-spills "$kernel"$'\n'"$frame"
 expect 0 no-spills "$kernel"$'\n'"$none"
 expect 0 no-spills "$other"$'\n'"$spills"
 expect 0 no-spills "$kernel"$'\n'"$none"$'\n'"$other"$'\n'"$spills"
@@ -29,4 +31,8 @@ expect 0 no-spills "$kernel"$'\n'"$none"$'\n'"$other"$'\n'"$spills"
 [[ $? -eq 3 ]] || { echo "the compiler's status is lost"; failed=1; }
 [[ "$("$gate" bash -c 'echo "x.cu(3): warning" >&2; echo "'"$kernel"'" >&2' 2>&1)" == "x.cu(3): warning" ]] ||
   { echo "a warning is lost, or a note is left"; failed=1; }
+built="$(mktemp)"
+"$gate" bash -c 'echo "(C7510)" >&2' -o "$built" 2>/dev/null
+[[ $? -eq 1 && ! -e "$built" ]] || { echo "what was refused is left as if it were built"; failed=1; }
+[[ -z "$("$gate" true 2>&1)" ]] || { echo "words out of nothing"; failed=1; }
 exit $failed

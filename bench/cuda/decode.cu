@@ -1,8 +1,9 @@
 // Decode on the CUDA backend, one new token for each sequence, several launches in one graph: dense heads, and hybrids
 // of dense heads and streaming ones of 1 + 16 blocks, 32 query and 8 KV heads, head dim 128, bfloat16, pages of 128
 // that lie far apart. bytes/s counts each visited key and value once; of_copy compares with a device-to-device copy
-// timed in turn, bytes read and written. A copy is larger than the L2 cache, so that every graph finds it emptied.
-// Arguments: context, batch, per cent of KV heads that stream.
+// timed in turn, bytes read and written. The copy leaves nothing in the L2 cache for a graph's first launch; what fits
+// in there stays for the others, and may pass a copy's rate. Arguments: context, batch, per cent of KV heads that
+// stream.
 #include <numeric>
 
 #include <support/device.cuh>

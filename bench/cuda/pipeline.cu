@@ -18,7 +18,7 @@ double in_graph(int count, work const& run) {
 }
 
 template <class M>
-void pipeline(benchmark::State& state, M const& mode) {
+void pipeline(benchmark::State& state, M const& mode, M const& small) {
   int const length = static_cast<int>(state.range(0));
   mlp_router const router{upload(mlp_weights::untrained(head_dim, 5))};
   attention<M, mlp_router, gpu> const attend{mode, router};
@@ -34,7 +34,7 @@ void pipeline(benchmark::State& state, M const& mode) {
   device_clock clock;
   clock.milliseconds(all);
   std::vector<std::int32_t> const routes = on.routes.read();
-  if (std::string const wrong = small_problem_fault(attention<M, fixed_router, gpu>{mode}, routes); !wrong.empty())
+  if (std::string const wrong = small_problem_fault(attention<M, fixed_router, gpu>{small}, routes); !wrong.empty())
     return state.SkipWithError(wrong.c_str());
   int const count = length <= 16384 ? 10 : 3;
   double const routing = in_graph(20, route), selecting = selects<M> ? in_graph(count, select) : 0,
@@ -52,16 +52,17 @@ void pipeline(benchmark::State& state, M const& mode) {
 }
 
 int const registered = [] {
-  auto const add = [](char const* name, auto const& mode) {
-    by_events(name, [=](benchmark::State& s) { pipeline(s, mode); })
+  auto const add = [](char const* name, auto const& mode, auto const& small) {
+    by_events(name, [=](benchmark::State& s) { pipeline(s, mode, small); })
         ->ArgName("S")
         ->Arg(1024)
         ->Arg(4096)
         ->Arg(16384)
         ->Arg(65536);
   };
-  add("full_streaming", hybrid<full, streaming>{full{}, streaming{.sink = 1, .local = 16}});
-  add("full_antidiagonal", hybrid<full, antidiagonal>{full{}, antidiagonal{}});
+  add("full_streaming", hybrid{full{}, streaming{.sink = 1, .local = 16}},
+      hybrid{full{}, streaming{.sink = 1, .local = 1}});
+  add("full_antidiagonal", hybrid{full{}, antidiagonal{}}, hybrid{full{}, antidiagonal{}});
   return 0;
 }();
 

@@ -9,6 +9,7 @@
 #include <chrono>
 #include <exception>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -100,11 +101,18 @@ inline options on_stream(cudaStream_t stream) {
   return o;
 }
 
-/// What is wrong with the outputs of a small problem, its selection included, or nothing.
+inline constexpr int small_length = 333;
+
+/// Host tensors of a small problem, and what was selected for it, where the host can read it.
 template <class Attention>
-std::string small_problem_fault(Attention const& attend, std::vector<std::int32_t> const& routes) {
-  constexpr int length = 333;
-  tensors<bfloat16> host(1, length, length, query_heads, kv_heads, head_dim, 7);
+using inspection = std::function<std::string(tensors<bfloat16> const&, typename Attention::selected const&)>;
+
+/// What is wrong with the outputs of a small problem, given what the device selected for it, or nothing. `inspect` may
+/// look at that.
+template <class Attention>
+std::string small_problem_fault(Attention const& attend, std::vector<std::int32_t> const& routes,
+                                inspection<Attention> const& inspect = {}) {
+  tensors<bfloat16> host(1, small_length, small_length, query_heads, kv_heads, head_dim, 7);
   auto const upload = [](std::vector<bfloat16> const& values) { return std::span<bfloat16 const>(values); };
   device_buffer<bfloat16> const q(upload(host.q_data)), k(upload(host.k_data)), v(upload(host.v_data)),
       out(upload(std::vector<bfloat16>(host.out_data.size(), bfloat16(NAN))));
@@ -119,12 +127,22 @@ std::string small_problem_fault(Attention const& attend, std::vector<std::int32_
   workspace const memory(space.data(), space.size());
   const_assignment_view const assignment(assigned.data(), {1, query_heads});
   attend.select(Q, K, assignment, memory);
-  attend.forward(Q, K, V, heads_view<bfloat16>(out.data(), {1, length, query_heads, head_dim}), {}, assignment, memory);
+  attend.forward(Q, K, V, heads_view<bfloat16>(out.data(), {1, small_length, query_heads, head_dim}), {}, assignment,
+                 memory);
   host.out_data = out.read();
   readable_workspace const readable(attend.backend(), memory);
-  return differs_from_oracle(attend.selected_in(p, readable), p, const_assignment_view(routes.data(), {1, query_heads}),
-                             host.q(), plain_keys<bfloat16>{host.k(), host.v()},
-                             heads_view<bfloat16 const>(host.out()));
+  auto const selected = attend.selected_in(p, readable);
+  if (inspect)
+    if (std::string const wrong = inspect(host, selected); !wrong.empty()) return wrong;
+  return differs_from_oracle(selected, p, const_assignment_view(routes.data(), {1, query_heads}), host.q(),
+                             plain_keys<bfloat16>{host.k(), host.v()}, heads_view<bfloat16 const>(host.out()));
+}
+
+/// The same check is made once, however many lengths are timed.
+inline std::string once(std::string const& key, std::function<std::string()> const& check) {
+  static std::map<std::string, std::string> known;
+  if (!known.contains(key)) known[key] = check();
+  return known[key];
 }
 
 using work = std::function<void(cudaStream_t)>;
@@ -181,7 +199,13 @@ class replayed {
     run(on.stream());  // what is prepared on the first call is not captured
     cuda_call(cudaStreamSynchronize(on.stream()), "cudaStreamSynchronize");
     cuda_call(cudaStreamBeginCapture(on.stream(), cudaStreamCaptureModeGlobal), "cudaStreamBeginCapture");
-    for (int i = 0; i < count; ++i) run(on.stream());
+    try {
+      for (int i = 0; i < count; ++i) run(on.stream());
+    } catch (...) {  // a capture that goes on would refuse what others allocate
+      cudaStreamEndCapture(on.stream(), &graph_);
+      cudaGraphDestroy(graph_);
+      throw;
+    }
     cuda_call(cudaStreamEndCapture(on.stream(), &graph_), "cudaStreamEndCapture");
     cuda_call(cudaGraphInstantiate(&replay_, graph_, 0), "cudaGraphInstantiate");
   }

@@ -33,7 +33,7 @@ std::string differs_from_oracle(Mode const& mode, elastic::problem const& p,
   elastic::reference_rows<double>(mode, p, q, keys, assignment, [&](int b, int h, int i, double const* row, double) {
     for (int d = 0; d < p.head_dim; ++d) {
       double const off = std::abs(static_cast<double>(static_cast<float>(out(b, i, h, d))) - row[d]);
-      error = off <= error ? error : off;  // keeps a NaN
+      error = off > error || std::isnan(off) ? off : error;  // a NaN stays
       naive_error = std::max(naive_error, std::abs(static_cast<double>(*next++) - row[d]));
       highest = std::max(highest, std::abs(row[d]));
     }

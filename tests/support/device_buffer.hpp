@@ -28,8 +28,9 @@ class device_buffer {
   std::size_t size() const { return size_; }
 
   void write(std::span<T const> values) const {
-    if (!values.empty())
-      cuda_call(cudaMemcpy(data_, values.data(), values.size_bytes(), cudaMemcpyHostToDevice), "cudaMemcpy");
+    if (values.empty()) return;
+    cuda_call(cudaMemcpy(data_, values.data(), values.size_bytes(), cudaMemcpyHostToDevice), "cudaMemcpy");
+    cuda_call(cudaStreamSynchronize(nullptr), "cudaStreamSynchronize");  // the copy may still be on its way
   }
   std::vector<T> read() const {
     std::vector<T> values(size_);

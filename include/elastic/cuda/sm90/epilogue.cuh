@@ -59,11 +59,12 @@ __device__ __forceinline__ void store_output(Arguments const& a, Item const& ite
                         ptx::pack<T>(o[0] * weight.x, o[1] * weight.x), ptx::pack<T>(o[2] * weight.y, o[3] * weight.y),
                         ptx::pack<T>(o[4] * weight.x, o[5] * weight.x), ptx::pack<T>(o[6] * weight.y, o[7] * weight.y));
   }
+  // Read before the barrier: behind it thread 0 alone, which hands the slot back, may look at an item of all rows.
+  int const first = item.first + warpgroup * sm90_consumer_rows, rows = item.rows - warpgroup * sm90_consumer_rows;
+  std::int64_t const slab = a.shape.packed() ? 0 : item.w.batch;
   ptx::fence_async();
   ptx::sync_named(1 + warpgroup, 128);
 
-  int const first = item.first + warpgroup * sm90_consumer_rows, rows = item.rows - warpgroup * sm90_consumer_rows;
-  std::int64_t const slab = a.shape.packed() ? 0 : item.w.batch;
   if (rows >= sm90_consumer_rows) {
     if (thread == 0) {
 #pragma unroll
