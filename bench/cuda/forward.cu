@@ -1,8 +1,10 @@
 // Forward pass on the CUDA backend: dense attention, hybrids of dense and streaming heads, streaming heads alone and
 // random lists of blocks, causal, 32 query and 8 KV heads, head dim 128, bfloat16, batch 1. Every sparse launch is
 // timed in turn with dense attention: of_ideal is the dense time × the tiles of 128 × 64 that the mode visits ÷ those
-// that dense visits, ÷ its own time. FLOP/s count visited tiles, scaled so that dense causal is 2·S²·d·H. Arguments:
-// length; per cent of heads on the sparse mode, or of blocks kept; 1 for an emptied L2 cache.
+// that dense visits, ÷ its own time. FLOP/s count visited tiles, scaled so that dense causal is 2·S²·d·H.
+// tensor_share is the part of the cycles, at the frequency of the multiprocessors meanwhile, in which Hopper's tensor
+// cores work on visited tiles. Arguments: length; per cent of heads on the sparse mode, or of blocks kept; 1 for an
+// emptied L2 cache.
 #include <random>
 #include <typeinfo>
 
@@ -11,6 +13,9 @@
 namespace {
 
 using namespace bench;
+
+/// Of a multiprocessor's tensor cores, 4096 operations a cycle on Hopper, for a tile of 128 × 64 by 128.
+constexpr double tile_cycles = 1024;
 
 template <class M>
 using attend_with = attention<M, fixed_router, gpu>;
@@ -60,10 +65,12 @@ void forward(benchmark::State& state, Variant const& variant, std::vector<std::i
   times const ms =
       time_in_turn(state, state.range(2) != 0, std::cref(run), against_dense ? work(std::cref(baseline)) : work{});
   readable_workspace const readable(attend.backend(), memory);
-  double const share = tiles(attend.selected_in(p, readable), p, routes) / tiles(full{}, p, routes);
+  double const visited = tiles(attend.selected_in(p, readable), p, routes), share = visited / tiles(full{}, p, routes);
   double const dense_flops = 2. * length * length * head_dim * query_heads;
   state.counters["ms"] = ms.run;
   state.counters["FLOP/s"] = dense_flops * share / ms.run * 1e3;
+  state.counters["MHz"] = ms.megahertz;
+  state.counters["tensor_share"] = visited * tile_cycles / (multiprocessors() * ms.run * ms.megahertz * 1e3);
   if (against_dense) {
     state.counters["visited"] = share;
     state.counters["ideal_ms"] = ms.baseline * share;

@@ -191,6 +191,53 @@ class device_clock {
   std::optional<device_buffer<std::byte>> zeros_;
 };
 
+/// Of every multiprocessor: cycles, then nanoseconds.
+template <class Count>
+__global__ void read_clocks(Count* clocks) {
+  if (threadIdx.x != 0) return;
+  unsigned multiprocessor;
+  unsigned long long nanoseconds;
+  asm volatile("mov.u32 %0, %%smid;" : "=r"(multiprocessor));
+  asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(nanoseconds));
+  clocks[2 * multiprocessor] = static_cast<Count>(clock64());
+  clocks[2 * multiprocessor + 1] = nanoseconds;
+}
+
+inline int multiprocessors() {
+  int device = 0, count = 0;
+  cuda_call(cudaGetDevice(&device), "cudaGetDevice");
+  cuda_call(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device), "cudaDeviceGetAttribute");
+  return count;
+}
+
+/// The frequency at which the multiprocessors ran between begin and end, which a busy card lowers.
+class frequency {
+ public:
+  void begin(cudaStream_t stream) const { read(before_, stream); }
+  void end(cudaStream_t stream) const { read(after_, stream); }
+
+  double megahertz() const {
+    auto const from = before_.read(), to = after_.read();
+    double cycles = 0, nanoseconds = 0;
+    for (std::size_t i = 0; i < from.size(); i += 2) {
+      if (from[i + 1] == 0 || to[i + 1] <= from[i + 1]) continue;  // a multiprocessor that no block came to
+      cycles += static_cast<double>(to[i] - from[i]);
+      nanoseconds += static_cast<double>(to[i + 1] - from[i + 1]);
+    }
+    return nanoseconds > 0 ? 1e3 * cycles / nanoseconds : 0;
+  }
+
+ private:
+  static void read(device_buffer<unsigned long long> const& to, cudaStream_t stream) {
+    cuda_call(cudaMemsetAsync(to.data(), 0, to.size() * sizeof(unsigned long long), stream), "cudaMemsetAsync");
+    read_clocks<<<static_cast<unsigned>(multiprocessors()), 1024, 0, stream>>>(to.data());
+    cuda_call(cudaGetLastError(), "read_clocks");
+  }
+
+  static constexpr std::size_t most = 1024;  // multiprocessors
+  device_buffer<unsigned long long> before_{2 * most}, after_{2 * most};
+};
+
 /// Work captured `count` times in one graph: a replay takes no host time between the launches.
 class replayed {
  public:
@@ -222,9 +269,9 @@ class replayed {
   cudaGraphExec_t replay_ = nullptr;
 };
 
-/// Medians of milliseconds.
+/// Medians: milliseconds, and the frequency while `run` ran.
 struct times {
-  double run = 0, baseline = 0;
+  double run = 0, baseline = 0, megahertz = 0;
 };
 
 /// The benchmark's loop, its argument "cold" choosing the cache: `run` in turn with `baseline`, which may be empty,
@@ -233,7 +280,8 @@ inline times time_in_turn(benchmark::State& state, bool cold, work const& run, w
                           int count = 1) {
   using namespace std::chrono_literals;
   device_clock clock;
-  std::vector<double> runs, baselines;
+  frequency const rate;
+  std::vector<double> runs, baselines, rates;
   auto const time = [&](work const& of) {
     if (cold) clock.empty_l2();
     return clock.milliseconds(of);
@@ -244,11 +292,15 @@ inline times time_in_turn(benchmark::State& state, bool cold, work const& run, w
     if (baseline) time(baseline);
   }
   for (auto _ : state) {
+    rate.begin(clock.stream());
     runs.push_back(time(run) / count);
+    rate.end(clock.stream());
+    cuda_call(cudaStreamSynchronize(clock.stream()), "cudaStreamSynchronize");
+    rates.push_back(rate.megahertz());
     state.SetIterationTime(runs.back() * 1e-3);
     if (baseline) baselines.push_back(time(baseline));
   }
-  return {median(runs), median(baselines)};
+  return {median(runs), median(baselines), median(rates)};
 }
 
 /// Registers a benchmark of this folder, which reports what it throws, such as that there is no device. 9 iterations
