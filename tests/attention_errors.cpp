@@ -271,6 +271,25 @@ TEST_CASE("routers that do not fit the problem") {
   CHECK_THROWS_AS(fixed_router({0, 0}, 0), error);
 }
 
+TEST_CASE("an LSE without memory is none, or has no shape") {
+  refused<full>({"forward", "decode", "call"}, "lse: got null data", [](plain& x) { x.lse.view.data = nullptr; });
+}
+
+TEST_CASE("hand_back names the assignment") {
+  plain x;
+  std::int32_t none = 0;
+  for (const_assignment_view const& given : {const_assignment_view{}, const_assignment_view(&none, {2, 0}),
+                                             const_assignment_view(&none, {1, 2})}) {
+    page_table const table(x.table.data(), {2, 1, 2});
+    try {
+      x.attend.hand_back(x.cache, table, given);
+      FAIL_CHECK("was not refused");
+    } catch (error const& thrown) {
+      CHECK(thrown.argument() == "assignment");
+    }
+  }
+}
+
 TEST_CASE("caches that do not fit the queries") {
   auto const cache_refused = [](char const* words, auto&& spoil) { refused<full>({"decode"}, words, [&](plain& x) { spoil(x); }); };
   cache_refused("cache.k_pages: got null data", [](plain& x) { x.cache.k_pages.data = nullptr; });
@@ -304,6 +323,19 @@ TEST_CASE("empty problems are no errors") {
     CHECK_NOTHROW(x.run("call"));
     for (float value : x.out.memory) REQUIRE(poisoned(value));
   }
+  // An empty vector has no data; routers that look at the keys take it for what it is.
+  std::vector<float> const nothing;
+  std::vector<float> q(2 * 3 * 4 * 32, 1.f), out(q.size(), 7.f);
+  std::vector<std::int32_t> routes(8);
+  heads_view<float const> const k(nothing.data(), {2, 0, 2, 32}), some(q.data(), {2, 3, 4, 32});
+  hybrid<full, streaming> const pair;
+  attention{pair, ratio_router{0.5}}(some, k, k, heads_view<float>(out.data(), {2, 3, 4, 32}));
+  for (float value : out) CHECK(value == 0.f);
+  std::vector<std::byte> memory(1 << 20);
+  attention const by_keys{pair, mlp_router{mlp_weights::untrained(32, 1)}};
+  CHECK_NOTHROW(by_keys.route(k, assignment_view(routes.data(), {2, 4}), memory));
+  attention const by_error{pair, oracle_router{}};
+  CHECK_NOTHROW(by_error.route(route_inputs<float>{.q = some, .k = k, .v = k}, assignment_view(routes.data(), {2, 4}), memory));
   plain no_keys;
   no_keys.k.view.extents[1] = no_keys.v.view.extents[1] = 0;
   no_keys.k.view.data = no_keys.v.view.data = nullptr;
@@ -322,6 +354,16 @@ TEST_CASE("what is written twice, or over what is read") {
   });
   refused<full>({"forward", "call"}, "out: got memory of v", [](plain& x) { x.v.view.data = x.out.memory.data() + 1; });
   refused<full>({"forward", "call"}, "out: got memory of k", [](plain& x) { x.k.view.data = x.out.memory.data(); });
+  refused<full>(writers, "lse: got memory of out", [](plain& x) { x.lse.view.data = x.out.memory.data() + 5; });
+  refused<full>(writers, "lse: got memory of q", [](plain& x) { x.lse.view.data = x.q.memory.data(); });
+  refused<full>({"forward", "call"}, "lse: got memory of k", [](plain& x) { x.lse.view.data = x.k.memory.data(); });
+  refused<full>({"forward", "call"}, "lse: got memory of v", [](plain& x) { x.lse.view.data = x.v.memory.data(); });
+  refused<full>({"decode"}, "lse: got memory of cache.k_pages", [](plain& x) { x.lse.view.data = x.pages.data() + 9; });
+  refused<full>({"decode"}, "out: got memory of cache.v_pages", [](plain& x) {
+    x.pages.assign(2000, 0.5f);
+    x.cache.v_pages.data = x.pages.data();
+    x.out.view.data = x.pages.data();
+  });
 }
 
 TEST_CASE("a workspace of some size that is nowhere") {

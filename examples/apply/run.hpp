@@ -101,6 +101,7 @@ void run(Mode mode, Backend backend, arguments const& given) {
 
   safetensors_file const file = safetensors_file::open(given.input);
   layer_inputs const in = layer_inputs::load(file, given.prefix);
+  in.require_finite();
   options o{.causal = given.causal, .layer = in.layer, .threads = given.threads};
   char const* origin = "1/sqrt(head_dim)";
   if (!given.scale.empty()) {

@@ -28,6 +28,8 @@ struct heads_tensor {
     if (shape.size() != 4)
       throw error("tensor " + elastic::detail::in_quotes(name), "shape " + elastic::detail::shape_text(shape),
                   "(batch, seq, heads, head_dim)");
+    if (safetensors_dtype const dtype = file.entry(name).dtype; dtype == safetensors_dtype::f64)
+      throw error("tensor " + elastic::detail::in_quotes(name), "F64", "F16, BF16 or F32, which float holds");
     heads_tensor tensor{file.load<float>(name), {}, file.entry(name).dtype};
     std::copy(shape.begin(), shape.end(), tensor.shape.begin());
     return tensor;

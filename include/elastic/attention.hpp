@@ -12,8 +12,8 @@
 //   attend.hand_back(cache, table, assignment, options);        // after prefill: pages that no one needs
 //   attend.decode(q, cache, out, lse, assignment, memory, options);
 //
-// What select left serves the very assignment that it was given: a head that another route sends to a selector
-// afterwards finds empty rows, and sees no key. Outputs share no memory with inputs; where both are dense that is
+// What select left serves the very shapes and the assignment that it was given: of another shape, forward finds the wrong
+// lists; a head that another route sends to a selector afterwards finds empty rows, and sees no key. Outputs share no memory with inputs; where both are dense that is
 // checked. Input is finite, with sums below the largest float (3e38): Σ|q·k| over head_dim, before and after the scale,
 // and |v| times the number of keys that a row sees. Past that outputs may be ±∞ or NaN.
 #pragma once
@@ -236,8 +236,8 @@ class attention {
     problem const p = shape(q, k, o);
     detail::check_shape("v", v, k.extents[0], k.extents[1], k.extents[2], k.extents[3]);
     check_outputs<E>(p, q, out, lse);
-    detail::check_apart("out", out, "k", k);
-    detail::check_apart("out", out, "v", v);
+    check_outputs_apart(out, lse, "k", k);
+    check_outputs_apart(out, lse, "v", v);
     check_routes(p, assignment);
     workspace_cursor cursor = start(p, memory);
     auto const bound = bind_storage(mode_, p, cursor);
@@ -273,6 +273,8 @@ class attention {
     using E = std::remove_const_t<T>;
     problem const p = shape(q, cache, o);
     check_outputs<E>(p, q, out, lse);
+    check_outputs_apart(out, lse, "cache.k_pages", cache.k_pages);
+    check_outputs_apart(out, lse, "cache.v_pages", cache.v_pages);
     check_routes(p, assignment);
     check_workspace(memory, decode_bytes(p), "decode_bytes");
     with_decode_mode(o, [&](auto const& mode) {
@@ -288,6 +290,12 @@ class attention {
   handed_back hand_back(paged_cache<T> const& cache, page_table const& table, const_assignment_view const& assignment,
                         options const& o = {}, int pending = 1) const {
     require(pending >= 0, "pending", pending, "0 or more keys");
+    std::int64_t const kv_heads = maximum(cache.table.extents[1], std::int64_t{1});
+    require(assignment.extents[0] == cache.table.extents[0] && assignment.extents[1] > 0 &&
+                assignment.extents[1] % kv_heads == 0,
+            "assignment", detail::shape_of(assignment),
+            "(batch, query_heads) of the cache's " + std::to_string(cache.table.extents[0]) + " sequences and " +
+                std::to_string(cache.table.extents[1]) + " KV heads");
     heads_view<T const> const none(nullptr,
                                    {cache.k_lengths.extents[0], 0, assignment.extents[1], cache.k_pages.extents[2]});
     check_assignment_shape(shape(none, cache, o), assignment);

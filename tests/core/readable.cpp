@@ -45,7 +45,11 @@ TEST_CASE("a workspace keeps its place between two multiples of the alignment") 
     CHECK(read.size() == given.size());
     CHECK(past(read) == past(given));
     CHECK(std::memcmp(read.data(), given.data(), given.size()) == 0);
-    CHECK(workspace(readable_workspace(here{}, given)).data() == given.data());
+    readable_workspace const same(here{}, given);
+    CHECK(workspace(same).data() == given.data());
   }
-  CHECK(workspace(readable_workspace(elsewhere{}, {})).empty());
+  readable_workspace const nothing(elsewhere{}, {});
+  CHECK(workspace(nothing).empty());
+  static_assert(!std::is_convertible_v<readable_workspace, workspace>);
+  static_assert(std::is_convertible_v<readable_workspace const&, workspace>);
 }

@@ -315,6 +315,16 @@ TEST_CASE("bad input is refused in one line, and nothing is written") {
       .add("k", {1, 16, 4, 32}, std::vector<float>(16 * 4 * 32))
       .add("v", {1, 16, 4, 32}, std::vector<float>(16 * 4 * 32))
       .write(here / "integers");
+  safetensors_writer()
+      .add("q", {1, 16, 4, 32}, std::vector<double>(16 * 4 * 32))
+      .add("k", {1, 16, 4, 32}, std::vector<float>(16 * 4 * 32))
+      .add("v", {1, 16, 4, 32}, std::vector<float>(16 * 4 * 32))
+      .write(here / "doubles");
+  safetensors_writer()
+      .add("q", {1, 16, 4, 32}, std::vector<float>(16 * 4 * 32, std::numeric_limits<float>::infinity()))
+      .add("k", {1, 16, 4, 32}, std::vector<float>(16 * 4 * 32))
+      .add("v", {1, 16, 4, 32}, std::vector<float>(16 * 4 * 32))
+      .write(here / "infinite");
   given().writer().metadata("softmax_scale", "one eighth").write(here / "scale");
   safetensors_writer().add("task.0.weight", {128, 32}, std::vector<float>(128 * 32)).write(here / "router");
   std::filesystem::create_symlink("in", here / "link");
@@ -374,6 +384,8 @@ TEST_CASE("bad input is refused in one line, and nothing is written") {
       {"batch --mode full --out out", "batch"},
       {"widths --mode full --out out", "head_dim"},
       {"integers --mode full --out out", "I32"},
+      {"doubles --mode full --out out", "F64"},
+      {"infinite --mode full --out out", "finite numbers"},
       {"scale --mode full --out out", "softmax_scale"},
       {"in --mode full --out nowhere/out", "nowhere/out"},
       {"in --mode full --out .", "regular"},

@@ -66,6 +66,14 @@ void check_heads(char const* name, heads_view<T> const& view) {
   require(view.extents[3] <= 1 || view.strides[3] == 1, name, view.strides[3], "a head_dim stride of 1");
 }
 
+/// Was it given? What is empty may have no data, as an empty vector has none.
+template <class T, int Rank>
+bool is_given(strided_view<T, Rank> const& view) {
+  bool given = view.data != nullptr;
+  for (std::int64_t n : view.extents) given |= n != 0;
+  return given;
+}
+
 /// The dimension by which two indices of a checked view name one element, or −1. Dimensions may come in any order,
 /// with padding, backwards; but sorted by their strides, each has to step over all of those before it.
 template <class T, int Rank>
@@ -113,8 +121,9 @@ struct view_range {
 };
 
 /// What is written shares no memory with what is read. Views with gaps may lie in each other's: those are let through.
-template <class T, class U, int Rank>
-void check_apart(char const* name, strided_view<T, Rank> const& written, char const* other, strided_view<U, Rank> const& read) {
+template <class T, int Rank, class U, int OtherRank>
+void check_apart(char const* name, strided_view<T, Rank> const& written, char const* other,
+                 strided_view<U, OtherRank> const& read) {
   view_range const a(written), b(read);
   require(!a.filled || !b.filled || a.end <= b.begin || b.end <= a.begin, name, std::string("memory of ") + other,
           "memory of its own");
@@ -326,13 +335,13 @@ problem make_route_problem(route_inputs<T> const& in, const_assignment_view cons
   check_view("assignment", assignment);
   check_heads("k_pre_rope", in.k_pre_rope);
   problem p;
-  if (in.q && in.k) {
+  if (is_given(in.q) && is_given(in.k)) {
     p = make_problem<T>(in.q, in.k, o, on_host);
-    if (in.v) check_shape("v", in.v, in.k.extents[0], in.k.extents[1], in.k.extents[2], in.k.extents[3]);
-    if (in.k_pre_rope)
+    if (is_given(in.v)) check_shape("v", in.v, in.k.extents[0], in.k.extents[1], in.k.extents[2], in.k.extents[3]);
+    if (is_given(in.k_pre_rope))
       check_shape("k_pre_rope", in.k_pre_rope, in.k.extents[0], in.k.extents[1], in.k.extents[2], in.k.extents[3]);
-  } else if (in.k_pre_rope || in.k) {
-    bool const before_rope = bool(in.k_pre_rope);
+  } else if (is_given(in.k_pre_rope) || is_given(in.k)) {
+    bool const before_rope = is_given(in.k_pre_rope);
     p = make_keys_problem(before_rope ? in.k_pre_rope : in.k, o, assignment.extents[1],
                           before_rope ? "k_pre_rope" : "k", on_host);
   } else {
@@ -370,11 +379,21 @@ void check_outputs(problem const& p, heads_view<T const> const& q, heads_view<T>
   detail::check_shape("out", out, q.extents[0], q.extents[1], q.extents[2], q.extents[3]);
   detail::check_distinct("out", out);
   detail::check_apart("out", out, "q", q);
-  if (!lse) return;
   detail::check_view("lse", lse);
+  if (!lse) return;
   detail::check_distinct("lse", lse);
+  detail::check_apart("lse", lse, "q", q);
+  detail::check_apart("lse", lse, "out", out);
   bool const fits = lse.extents[0] == q.extents[0] && lse.extents[1] == p.query_heads && lse.extents[2] == q.extents[1];
   require(fits, "lse", detail::shape_of(lse), detail::shape_of({q.extents[0], p.query_heads, q.extents[1]}));
+}
+
+/// Outputs share no memory with what is read: tensors, or pages.
+template <class T, class U, int Rank>
+void check_outputs_apart(heads_view<T> const& out, lse_view const& lse, char const* name,
+                         strided_view<U, Rank> const& read) {
+  detail::check_apart("out", out, name, read);
+  detail::check_apart("lse", lse, name, read);
 }
 
 inline void check_assignment_shape(problem const& p, const_assignment_view const& assignment) {

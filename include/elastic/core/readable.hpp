@@ -37,8 +37,10 @@ readable<T, Rank> readable_on(Backend const& backend, strided_view<T, Rank> cons
   return made;
 }
 
-/// A workspace where selected_in and the metrics can read it, as far from its alignment as the backend's:
-///   attend.selected_in(p, readable_workspace(attend.backend(), memory, o.stream))
+/// A workspace where selected_in and the metrics can read it, as far from its alignment as the backend's. It holds what
+/// they show, and so has to have a name:
+///   readable_workspace const readable(attend.backend(), memory, o.stream);
+///   auto const selected = attend.selected_in(p, readable);
 class readable_workspace {
  public:
   template <class Backend>
@@ -53,7 +55,8 @@ class readable_workspace {
   }
   readable_workspace(readable_workspace const&) = delete;
 
-  operator workspace() const { return view_; }
+  operator workspace() const& { return view_; }
+  operator workspace() const&& = delete;
 
  private:
   std::vector<std::byte> memory_;

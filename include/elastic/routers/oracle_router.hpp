@@ -53,9 +53,9 @@ inline options options_of(problem const& p) {
 /// complete wherever this is instantiated: attention::route does it.
 template <class Backend, class Mode, class T>
 std::vector<head_error> route_errors(Backend const& backend, Mode const& mode, route_inputs<T> const& in, problem const& p) {
-  require(bool(in.q), "q", "no tensor", "the queries: the oracle computes the attention that it judges");
-  require(bool(in.k), "k", "no tensor", "the keys: the oracle computes the attention that it judges");
-  require(bool(in.v), "v", "no tensor", "the values: the oracle computes the attention that it judges");
+  require(detail::is_given(in.q), "q", "no tensor", "the queries: the oracle computes the attention that it judges");
+  require(detail::is_given(in.k), "k", "no tensor", "the keys: the oracle computes the attention that it judges");
+  require(detail::is_given(in.v), "v", "no tensor", "the values: the oracle computes the attention that it judges");
   options const o = options_of(p);
   auto const attend = [&](std::int32_t route, std::vector<T>& memory) {
     memory.resize(static_cast<std::size_t>(in.q.size()));
