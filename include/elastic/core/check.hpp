@@ -66,14 +66,6 @@ void check_heads(char const* name, heads_view<T> const& view) {
   require(view.extents[3] <= 1 || view.strides[3] == 1, name, view.strides[3], "a head_dim stride of 1");
 }
 
-/// Was it given? What is empty may have no data, as an empty vector has none.
-template <class T, int Rank>
-bool is_given(strided_view<T, Rank> const& view) {
-  bool given = view.data != nullptr;
-  for (std::int64_t n : view.extents) given |= n != 0;
-  return given;
-}
-
 /// The dimension by which two indices of a checked view name one element, or −1. Dimensions may come in any order,
 /// with padding, backwards; but sorted by their strides, each has to step over all of those before it.
 template <class T, int Rank>

@@ -77,6 +77,18 @@ struct strided_view {
   };
 };
 
+namespace detail {
+
+/// Was it given? What is empty may have no data, as an empty vector has none.
+template <class T, int Rank>
+bool is_given(strided_view<T, Rank> const& view) {
+  bool given = view.data != nullptr;
+  for (std::int64_t n : view.extents) given |= n != 0;
+  return given;
+}
+
+}  // namespace detail
+
 template <class T>
 using heads_view = strided_view<T, 4>;  // (batch, seq, heads, head_dim)
 

@@ -74,7 +74,7 @@ struct pooled_rows {
 
 template <class T>
 void check_mlp_input(heads_view<T const> const& keys, problem const& p) {
-  require(is_given(keys), "k_pre_rope", "no tensor", "the keys after k-norm and before RoPE");
+  require(detail::is_given(keys), "k_pre_rope", "no tensor", "the keys after k-norm and before RoPE");
   require(keys.extents[2] == p.kv_heads && keys.extents[3] == p.head_dim, "k_pre_rope",
           std::to_string(keys.extents[2]) + " heads of " + std::to_string(keys.extents[3]),
           std::to_string(p.kv_heads) + " heads of " + std::to_string(p.head_dim));
