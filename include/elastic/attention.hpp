@@ -12,10 +12,11 @@
 //   attend.hand_back(cache, table, assignment, options);        // after prefill: pages that no one needs
 //   attend.decode(q, cache, out, lse, assignment, memory, options);
 //
-// What select left serves the very shapes and the assignment that it was given: of another shape, forward finds the wrong
-// lists; a head that another route sends to a selector afterwards finds empty rows, and sees no key. Outputs share no memory with inputs; where both are dense that is
-// checked. Input is finite, with sums below the largest float (3e38): Σ|q·k| over head_dim, before and after the scale,
-// and |v| times the number of keys that a row sees. Past that outputs may be ±∞ or NaN.
+// What select left serves the very shapes and the assignment that it was given: of another shape, forward finds the
+// wrong lists; a head that another route sends to a selector afterwards finds empty rows, and sees no key. Outputs share
+// no memory with inputs; where both are dense that is checked. Input is finite, with sums below the largest float (3e38):
+// Σ|q·k| over head_dim, before and after the scale, and |v| times the number of keys that a row sees. Past that outputs
+// may be ±∞ or NaN.
 #pragma once
 
 #include <cstddef>
