@@ -61,6 +61,15 @@ struct drawn_buffer : device_buffer<T> {
   }
 };
 
+inline int device_attribute(cudaDeviceAttr attribute) {
+  int device = 0, value = 0;
+  cuda_call(cudaGetDevice(&device), "cudaGetDevice");
+  cuda_call(cudaDeviceGetAttribute(&value, attribute, device), "cudaDeviceGetAttribute");
+  return value;
+}
+
+inline int multiprocessors() { return device_attribute(cudaDevAttrMultiProcessorCount); }
+
 /// Q, K, V, room for the output, and an assignment, batch 1.
 struct device_tensors {
   int length;
@@ -166,12 +175,7 @@ class device_clock {
 
   /// Reads nothing that was there, and leaves the L2 cache full of zeros.
   void empty_l2() {
-    if (!zeros_) {
-      int device = 0, bytes = 0;
-      cuda_call(cudaGetDevice(&device), "cudaGetDevice");
-      cuda_call(cudaDeviceGetAttribute(&bytes, cudaDevAttrL2CacheSize, device), "cudaDeviceGetAttribute");
-      zeros_.emplace(2 * static_cast<std::size_t>(bytes));
-    }
+    if (!zeros_) zeros_.emplace(2 * static_cast<std::size_t>(device_attribute(cudaDevAttrL2CacheSize)));
     cuda_call(cudaMemsetAsync(zeros_->data(), 0, zeros_->size(), stream_), "cudaMemsetAsync");
   }
 
@@ -201,13 +205,6 @@ __global__ void read_clocks(Count* clocks) {
   asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(nanoseconds));
   clocks[2 * multiprocessor] = static_cast<Count>(clock64());
   clocks[2 * multiprocessor + 1] = nanoseconds;
-}
-
-inline int multiprocessors() {
-  int device = 0, count = 0;
-  cuda_call(cudaGetDevice(&device), "cudaGetDevice");
-  cuda_call(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device), "cudaDeviceGetAttribute");
-  return count;
 }
 
 /// The frequency at which the multiprocessors ran between begin and end, which a busy card lowers.

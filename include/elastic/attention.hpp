@@ -175,11 +175,8 @@ class attention {
     if constexpr (head_router<Router> && Backend::on_host) {
       std::vector<std::int32_t> chosen;
       for (int b = 0; b < p.batch; ++b)
-        for (int h = 0; h < p.query_heads; ++h) {
-          auto const route = static_cast<std::int64_t>(router_(p, b, h, routes<Mode>));
-          require(route >= 0 && route < routes<Mode>, "router", route, "routes 0 to " + std::to_string(routes<Mode> - 1));
-          chosen.push_back(static_cast<std::int32_t>(route));
-        }
+        for (int h = 0; h < p.query_heads; ++h)
+          chosen.push_back(detail::decided_route(router_, p, b, h, routes<Mode>));
       auto next = chosen.begin();
       for (int b = 0; b < p.batch; ++b)
         for (int h = 0; h < p.query_heads; ++h) assignment(b, h) = *next++;

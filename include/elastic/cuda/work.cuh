@@ -7,7 +7,7 @@
 
 #include <elastic/core/sequence.hpp>
 #include <elastic/core/workspace.hpp>
-#include <elastic/modes/hybrid.hpp>
+#include <elastic/modes/routed_tiles.hpp>
 #include <elastic/modes/tiles.hpp>
 
 namespace elastic::detail {

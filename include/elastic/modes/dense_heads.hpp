@@ -6,7 +6,7 @@
 #include <elastic/core/view.hpp>
 #include <elastic/modes/block_sparse.hpp>
 #include <elastic/modes/full.hpp>
-#include <elastic/modes/hybrid.hpp>
+#include <elastic/modes/routed_tiles.hpp>
 
 namespace elastic {
 

@@ -35,6 +35,14 @@ void check_router(R const& router, problem const& p, int modes) {
 
 namespace detail {
 
+/// What a head router decides for one head. Throws elastic::error unless it is one of the routes.
+template <head_router R>
+std::int32_t decided_route(R const& router, problem const& p, int sequence, int query_head, int modes) {
+  auto const route = static_cast<std::int64_t>(router(p, sequence, query_head, modes));
+  require(route >= 0 && route < modes, "router", route, "routes 0 to " + std::to_string(modes - 1));
+  return static_cast<std::int32_t>(route);
+}
+
 /// For routers that treat the query heads of a KV head alike.
 inline void require_kv_heads(problem const& p) {
   require(p.kv_heads > 0, "k_pre_rope, k", "no tensor", "keys, which tell the number of KV heads");

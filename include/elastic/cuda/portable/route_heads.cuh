@@ -42,10 +42,9 @@ void route_on(cuda_for<HeadDims...> const&, Router const& router, Mode const&, r
     card.count = static_cast<int>(minimum<std::int64_t>(heads - card.first, detail::route_card::most));
     for (int i = 0; i < card.count; ++i) {
       std::int64_t const head = card.first + i;
-      int const route = router(p, static_cast<int>(head / p.query_heads), static_cast<int>(head % p.query_heads),
-                               routes<Mode>);
-      require(route >= 0 && route < routes<Mode>, "router", route, "routes 0 to " + std::to_string(routes<Mode> - 1));
-      card.routes[i] = static_cast<std::uint8_t>(route);
+      int const sequence = static_cast<int>(head / p.query_heads), query_head = static_cast<int>(head % p.query_heads);
+      card.routes[i] =
+          static_cast<std::uint8_t>(detail::decided_route(router, p, sequence, query_head, routes<Mode>));
     }
     constexpr int threads = 128;
     detail::write_routes<<<static_cast<unsigned>(ceil_div(card.count, threads)), threads, 0,
