@@ -21,6 +21,8 @@ TEST_CASE("steps of 16 columns stay inside a panel's row of 128 bytes, then ente
   CHECK(column_step(4, 128) == 1024);
   CHECK(column_step(7, 64) == 512 + 6);
   CHECK(column_step(8, 64) == 1024);
+  CHECK(column_step(5, 128) == 1024 + 2);     // the last of head dim 96
+  CHECK(column_step(15, 64) == 3 * 512 + 6);  // and of 256
 }
 
 TEST_CASE("steps of 16 rows are 2 KB") {
@@ -32,11 +34,14 @@ TEST_CASE("chunks of a tile: every place once, panels apart, permuted by row ins
   CHECK(panels_of(64) == 1);
   CHECK(panels_of(96) == 2);
   CHECK(panels_of(192) == 3);
+  CHECK(panels_of(256) == 4);
+  CHECK(panel_tile_bytes(128, 96) == 32768);
   CHECK(panel_tile_bytes(128, 128) == 32768);
   CHECK(chunk_offset(0, 0, 64) == 0);
   CHECK(chunk_offset(1, 0, 64) == 128 + 16);
   CHECK(chunk_offset(7, 7, 64) == 7 * 128);
   CHECK(chunk_offset(9, 10, 64) == 8192 + 9 * 128 + 3 * 16);
+  CHECK(chunk_offset(63, 11, 64) == 8192 + 63 * 128 + 4 * 16);
   for (int rows : {64, 128}) {
     std::set<int> places;
     for (int row = 0; row < rows; ++row)

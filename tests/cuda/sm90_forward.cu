@@ -208,6 +208,23 @@ TEST_CASE("full attention: lengths, heads, both 16-bit types") {
   CHECK(differs<64, bfloat16>(full{}, {2, 1111, 999, 12, 4, false}) == "");
   CHECK(differs<192, half>(full{}, {2, 1111, 1500, 6, 2}) == "");
   CHECK(differs<192, bfloat16>(full{}, {2, 700, 999, 6, 2, false}) == "");
+  CHECK(differs<96, bfloat16>(full{}, {1, 128, 128, 1, 1}) == "");
+  CHECK(differs<96, half>(full{}, {2, 1111, 1500, 12, 4}) == "");
+  CHECK(differs<96, bfloat16>(full{}, {2, 700, 999, 6, 2, false}) == "");
+  CHECK(differs<96, bfloat16>(full{}, {1, 1500, 1500, 4, 2, true, {}, {}, 256}) == "");
+}
+
+TEST_CASE("one slot of queries: items of many tiles, of one and of none") {
+  if (no_hopper("one slot of queries on Hopper")) return;
+  CHECK(differs<256, bfloat16>(full{}, {1, 64, 64, 1, 1}) == "");
+  CHECK(differs<256, bfloat16>(full{}, {1, 1024, 1024, 4, 2}) == "");
+  CHECK(differs<256, half>(full{}, {2, 1111, 1500, 12, 4}) == "");
+  CHECK(differs<256, bfloat16>(full{}, {2, 777, 1300, 24, 8, false}) == "");
+  CHECK(differs<256, bfloat16>(full{}, {1, 500, 277, 6, 3}) == "");
+  CHECK(differs<256, bfloat16>(full{}, {3, 1, 1, 2, 2}) == "");
+  CHECK(differs<256, bfloat16>(full{}, {40, 130, 40, 16, 4, false}) == "");
+  CHECK(differs<256, bfloat16>(full{}, {40, 130, 200, 16, 4}) == "");
+  CHECK(differs<256, bfloat16>(full{}, {1, 1500, 1500, 4, 2, true, {}, {}, 256}) == "");
 }
 
 TEST_CASE("packed sequences: neighbours' rows are neither read nor written") {
@@ -218,6 +235,8 @@ TEST_CASE("packed sequences: neighbours' rows are neither read nor written") {
   CHECK(differs<128, half>(full{}, packed) == "");
   CHECK(differs<64, bfloat16>(streaming{1, 2}, packed) == "");
   CHECK(differs<192, bfloat16>(full{}, packed) == "");
+  CHECK(differs<96, bfloat16>(full{}, packed) == "");
+  CHECK(differs<256, bfloat16>(full{}, packed) == "");
 }
 
 TEST_CASE("hybrids: dense, streaming and listed heads in one launch") {
@@ -228,6 +247,9 @@ TEST_CASE("hybrids: dense, streaming and listed heads in one launch") {
   hybrid<full, streaming> const tokens{full{}, streaming{37, 300, granularity::token}};
   CHECK(differs<128, bfloat16>(tokens, {2, 1501, 1999, 8, 4}) == "");
   CHECK(differs<64, half>(tokens, {1, 1501, 1501, 8, 2, false}) == "");
+  CHECK(differs<96, half>(tokens, {2, 1501, 1999, 8, 4}) == "");
+  CHECK(differs<256, half>(tokens, {2, 1501, 1999, 8, 4}) == "");
+  CHECK(differs<256, bfloat16>(blocks, {1, 2048, 2048, 16, 4}) == "");
   random_lists const lists(2, 8, 1501, 1999, 128, 128, false);
   CHECK(differs<128, bfloat16>(hybrid<full, block_sparse>{full{}, lists.mode}, {2, 1501, 1999, 8, 4}) == "");
 }
@@ -246,6 +268,9 @@ TEST_CASE("lists: blocks of 128 and 64, partial entries, empty rows") {
   CHECK(differs<128, half>(asked, n) == "");
   random_lists const narrow(2, 8, 1501, 1999, 128, 64, false);
   CHECK(differs<192, half>(narrow.mode, n) == "");
+  CHECK(differs<96, half>(narrow.mode, n) == "");
+  random_lists const small(2, 8, 1501, 1999, 64, 64, false);
+  for (auto const* lists : {&narrow, &small}) CHECK(differs<256, half>(lists->mode, n) == "");
 }
 
 TEST_CASE("hooks and sink logits") {
@@ -254,6 +279,7 @@ TEST_CASE("hooks and sink logits") {
   capped const mode{hybrid<full, streaming>{full{}, streaming{1, 2}}, soft_cap{5}};
   CHECK(differs<128, bfloat16>(mode, {1, 900, 900, 8, 2}) == "");
   CHECK(differs<128, bfloat16>(mode, {1, 900, 900, 8, 2}, -0.1f) == "");
+  CHECK(differs<256, half>(mode, {1, 900, 900, 8, 2}) == "");
   std::vector<float> const sinks(8, 0.5f);
   device_buffer<float> const logits{std::span<float const>(sinks)};
   CHECK(differs<128, bfloat16>(sink_logits<full>{full{}, logits.data()}, {1, 500, 277, 8, 2}) == "");

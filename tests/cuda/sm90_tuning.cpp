@@ -10,7 +10,7 @@ TEST_CASE("half and bfloat16 on compute capability 9.0, where 90a is built") {
   CHECK((cuda_kernel_for(90, 128, 2) == cuda_kernel::sm90) == sm90_is_built);
   for (int capability : {80, 89, 100}) CHECK(cuda_kernel_for(capability, 128, 2) == cuda_kernel::portable);
   CHECK(cuda_kernel_for(90, 128, 4) == cuda_kernel::portable);
-  CHECK(cuda_kernel_for(90, 256, 2) == cuda_kernel::portable);
+  CHECK(cuda_kernel_for(90, 32, 2) == cuda_kernel::portable);
 }
 
 TEST_CASE("tiles of every head dim fit") {
@@ -20,10 +20,11 @@ TEST_CASE("tiles of every head dim fit") {
     if (!t.serves()) continue;
     ++served;
     int const bytes = sm90_tile_bytes(t, head_dim);
-    INFO("head_dim " << head_dim << ": tile " << t.shape.rows << " x " << t.shape.columns << ", " << bytes
-                     << " bytes of shared memory, registers " << t.producer_registers << " and "
-                     << t.consumer_registers);
+    INFO("head_dim " << head_dim << ": tile " << t.shape.rows << " x " << t.shape.columns << ", query slots "
+                     << t.query_slots << ", " << bytes << " bytes of shared memory, registers " << t.producer_registers
+                     << " and " << t.consumer_registers);
     CHECK(bytes + 1024 + 4096 <= shared_bytes_of(90));  // alignment, items and barriers
+    CHECK((t.query_slots == 1 || t.query_slots == sm90_item_slots));
     CHECK(t.shape.rows == sm90_consumers * sm90_consumer_rows);
     CHECK(128 % t.shape.columns == 0);
     CHECK(t.shape.columns % sm90_part_columns == 0);
@@ -34,5 +35,5 @@ TEST_CASE("tiles of every head dim fit") {
     // Scores, output, and two buffers of probabilities of one thread.
     CHECK(t.shape.columns / 2 + head_dim / 2 + 2 * t.shape.columns / 4 + 40 <= t.consumer_registers);
   }
-  CHECK(served >= 2);
+  CHECK(served == 5);  // all but 32
 }

@@ -32,7 +32,8 @@ struct inputs {
   std::vector<std::int32_t> starts_q{0, 2, 6}, starts_k{0, 3, 133}, routes{0, 2, 1, 2}, entries{0, 0, 1, 0, 1, 0},
       count{1, 1, 2, 2}, table{0, 1, 2, 3}, lengths{64, 128};
   std::vector<std::int64_t> begin{0, 1, 2, 4};
-  device_buffer<element_type> tensor{std::size_t{1} << 16}, out{1 << 12};
+  std::vector<element_type> const host_tensor = std::vector<element_type>(std::size_t{1} << 16, element_type(0.25f));
+  device_buffer<element_type> tensor{std::span<element_type const>(host_tensor)}, out{1 << 12};
   device_buffer<std::byte> space{std::size_t{4} << 20};
   std::vector<std::byte> host_space = std::vector<std::byte>(1 << 12);
 

@@ -1,9 +1,11 @@
-// cuda_call(cudaSomething(…), "cudaSomething"): throws cuda_error where the call failed.
+// cuda_call(cudaSomething(…), "cudaSomething"): throws cuda_error where the call failed. launch_dependent: a kernel
+// that may start before the one before it has ended.
 #pragma once
 
 #include <source_location>
+#include <type_traits>
 
-#include <cuda_runtime_api.h>
+#include <cuda_runtime.h>
 
 #include <elastic/cuda/error.hpp>
 
@@ -15,6 +17,23 @@ inline void cuda_call(cudaError_t status, char const* name,
   cudaGetLastError();  // a refused launch must not be reported again by the next one
   throw cuda_error(name, at.file_name(), static_cast<int>(at.line()), static_cast<int>(status),
                    cudaGetErrorString(status));
+}
+
+/// Launches a kernel that may start before the one before it has ended, where it was compiled to wait for it.
+template <class... Parameters>
+void launch_dependent(void (*kernel)(Parameters...), dim3 grid, int threads, int bytes, cudaStream_t stream, bool waits,
+                      char const* name, std::type_identity_t<Parameters> const&... given) {
+  cudaLaunchAttribute attribute{};
+  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attribute.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = grid;
+  config.blockDim = dim3(static_cast<unsigned>(threads));
+  config.dynamicSmemBytes = static_cast<std::size_t>(bytes);
+  config.stream = stream;
+  config.attrs = &attribute;
+  config.numAttrs = waits ? 1 : 0;
+  cuda_call(cudaLaunchKernelEx(&config, kernel, given...), name);
 }
 
 }  // namespace elastic::detail

@@ -7,6 +7,7 @@
 
 #include <elastic/core/sequence.hpp>
 #include <elastic/core/workspace.hpp>
+#include <elastic/cuda/ptx/dependent_launch.cuh>
 #include <elastic/modes/routed_tiles.hpp>
 #include <elastic/modes/tiles.hpp>
 
@@ -166,6 +167,7 @@ __device__ __forceinline__ void next_item(Arguments const& a, unsigned number, i
 /// One CTA of planned_at_once threads.
 template <class Kernel, class Arguments>
 __global__ void __launch_bounds__(planned_at_once) plan_work(__grid_constant__ Arguments const a) {
+  ptx::let_dependents_start();
   __shared__ int cost[planned_at_once], tiles[planned_at_once], longest[planned_at_once];
   int const i = static_cast<int>(threadIdx.x);
   work_plan const& plan = a.plan;

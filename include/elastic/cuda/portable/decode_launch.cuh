@@ -40,23 +40,6 @@ inline std::size_t decode_scratch_bytes(problem const& p) {
   return cursor.used();
 }
 
-/// Launches a kernel that may start before the one before it has ended, where it was compiled to wait for it.
-template <class... Parameters>
-void launch_dependent(void (*kernel)(Parameters...), dim3 grid, int threads, int bytes, cudaStream_t stream, bool waits,
-                      char const* name, std::type_identity_t<Parameters> const&... given) {
-  cudaLaunchAttribute attribute{};
-  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attribute.val.programmaticStreamSerializationAllowed = 1;
-  cudaLaunchConfig_t config{};
-  config.gridDim = grid;
-  config.blockDim = dim3(static_cast<unsigned>(threads));
-  config.dynamicSmemBytes = static_cast<std::size_t>(bytes);
-  config.stream = stream;
-  config.attrs = &attribute;
-  config.numAttrs = waits ? 1 : 0;
-  cuda_call(cudaLaunchKernelEx(&config, kernel, given...), name);
-}
-
 /// Launches on the problem's stream. `scratch` is aligned and large enough.
 template <int HeadDim, class M, class Source, class T>
 void decode_launch(M const& mode, problem const& p, heads_view<T const> const& q, Source const& source,

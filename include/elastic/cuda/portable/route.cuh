@@ -9,6 +9,7 @@
 #include <elastic/cuda/launch.cuh>
 #include <elastic/cuda/portable/rows.cuh>
 #include <elastic/cuda/ptx/cluster.cuh>
+#include <elastic/cuda/ptx/dependent_launch.cuh>
 #include <elastic/cuda/upload.cuh>
 #include <elastic/routers/mlp_router.hpp>
 
@@ -102,6 +103,7 @@ __device__ __forceinline__ void apply_linear(packed_linear const& l, mlp_slice m
 
 template <int Rows, element T>
 __global__ void __launch_bounds__(mlp_threads) route_by_mlp(__grid_constant__ mlp_arguments<T> const a) {
+  ptx::let_dependents_start();
   extern __shared__ float4 shared[];
   float* const memory = reinterpret_cast<float*>(shared);
   constexpr int team = mlp_team_for(compiled_capability);
@@ -131,6 +133,7 @@ __global__ void __launch_bounds__(mlp_threads) route_by_mlp(__grid_constant__ ml
       ptx::copy_16(address(at.weights[j] + i), from + i);
   }
   ptx::end_copy_group();
+  ptx::wait_for_prerequisites();  // the weights are older than any kernel on the stream
 
   // Neighbouring threads take the pieces of a token; `slots` of such groups share the rows.
   int const width = d / piece<T>, slots = mlp_threads / width, per_row = slots / Rows;
@@ -264,17 +267,19 @@ void launch_mlp(mlp_arguments<T>& a, int device, int team, int bytes) {
   a.at = lay_out_mlp<T>(a.linear, Rows, team, bytes);
   int const used = 4 * a.at.floats;
   cuda_call(cudaFuncSetAttribute(entry, cudaFuncAttributeMaxDynamicSharedMemorySize, used), "cudaFuncSetAttribute");
-  cudaLaunchAttribute cluster;
-  cluster.id = cudaLaunchAttributeClusterDimension;
-  cluster.val.clusterDim.x = static_cast<unsigned>(team);
-  cluster.val.clusterDim.y = cluster.val.clusterDim.z = 1;
+  cudaLaunchAttribute attributes[2]{};
+  attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attributes[0].val.programmaticStreamSerializationAllowed = 1;
+  attributes[1].id = cudaLaunchAttributeClusterDimension;
+  attributes[1].val.clusterDim.x = static_cast<unsigned>(team);
+  attributes[1].val.clusterDim.y = attributes[1].val.clusterDim.z = 1;
   cudaLaunchConfig_t how{};
   how.gridDim = dim3(static_cast<unsigned>(ceil_div(a.shape.batch * a.shape.kv_heads, Rows) * team));
   how.blockDim = dim3(mlp_threads);
   how.dynamicSmemBytes = static_cast<std::size_t>(used);
   how.stream = static_cast<cudaStream_t>(a.shape.stream);
-  how.attrs = &cluster;
-  how.numAttrs = team > 1 ? 1 : 0;
+  how.attrs = attributes;
+  how.numAttrs = team > 1 ? 2 : 0;  // both need sm_90
   cuda_call(cudaLaunchKernelEx(&how, entry, a), "route_by_mlp");
 }
 

@@ -43,8 +43,7 @@ void route_on(cuda_for<HeadDims...> const&, Router const& router, Mode const&, r
     for (int i = 0; i < card.count; ++i) {
       std::int64_t const head = card.first + i;
       int const sequence = static_cast<int>(head / p.query_heads), query_head = static_cast<int>(head % p.query_heads);
-      card.routes[i] =
-          static_cast<std::uint8_t>(detail::decided_route(router, p, sequence, query_head, routes<Mode>));
+      card.routes[i] = static_cast<std::uint8_t>(detail::decided_route(router, p, sequence, query_head, routes<Mode>));
     }
     constexpr int threads = 128;
     detail::write_routes<<<static_cast<unsigned>(ceil_div(card.count, threads)), threads, 0,

@@ -35,14 +35,18 @@ __device__ __forceinline__ void pin(float (&d)[N]) {
 #define ELASTIC_ACCUMULATORS_32(d)                                                              \
   ELASTIC_ACCUMULATORS_8(d), ELASTIC_ACCUMULATORS_8((d) + 8), ELASTIC_ACCUMULATORS_8((d) + 16), \
       ELASTIC_ACCUMULATORS_8((d) + 24)
+#define ELASTIC_ACCUMULATORS_48(d) \
+  ELASTIC_ACCUMULATORS_32(d), ELASTIC_ACCUMULATORS_8((d) + 32), ELASTIC_ACCUMULATORS_8((d) + 40)
 #define ELASTIC_ACCUMULATORS_64(d) ELASTIC_ACCUMULATORS_32(d), ELASTIC_ACCUMULATORS_32((d) + 32)
 #define ELASTIC_REGISTERS_32                                               \
   "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, " \
   "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
-#define ELASTIC_REGISTERS_64                                                           \
-  ELASTIC_REGISTERS_32                                                                 \
-  ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, " \
-  "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+#define ELASTIC_REGISTERS_48 \
+  ELASTIC_REGISTERS_32       \
+  ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47"
+#define ELASTIC_REGISTERS_64 \
+  ELASTIC_REGISTERS_48       \
+  ", %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
 
 // Both operands in shared memory, both with their 16 products of a step side by side ("K-major"). The operands'
 // numbers follow those of the accumulators.
@@ -57,8 +61,10 @@ __device__ __forceinline__ void pin(float (&d)[N]) {
 
 // a in registers; b in shared memory, N elements of a row side by side ("MN-major").
 #define ELASTIC_SHARED_OPERAND_32 "mov.b64 db, {%36, %37};\n"
+#define ELASTIC_SHARED_OPERAND_48 "mov.b64 db, {%52, %53};\n"
 #define ELASTIC_SHARED_OPERAND_64 "mov.b64 db, {%68, %69};\n"
 #define ELASTIC_REGISTER_OPERAND_32 "%32, %33, %34, %35"
+#define ELASTIC_REGISTER_OPERAND_48 "%48, %49, %50, %51"
 #define ELASTIC_REGISTER_OPERAND_64 "%64, %65, %66, %67"
 #define ELASTIC_WGMMA_REGISTERS(shape, type, count)                                                                   \
   asm volatile("{\n.reg .b64 db;\n" ELASTIC_SHARED_OPERAND_##count "wgmma.mma_async.sync.aligned." shape ".f32." type \
@@ -85,12 +91,16 @@ __device__ __forceinline__ void wgmma_shared(float* d, std::uint32_t from_a, std
 /// d += a·b: a is 64 × 16 in registers, b is 16 × Columns.
 template <class T, int Columns>
 __device__ __forceinline__ void wgmma_registers(float* d, std::uint32_t const* a, std::uint32_t from_b) {
-  static_assert(Columns == 64 || Columns == 128);
+  static_assert(Columns == 64 || Columns == 96 || Columns == 128);
   constexpr bool is_half = std::is_same_v<T, half>;
   if constexpr (Columns == 128 && is_half)
     ELASTIC_WGMMA_REGISTERS("m64n128k16", "f16", 64);
   else if constexpr (Columns == 128)
     ELASTIC_WGMMA_REGISTERS("m64n128k16", "bf16", 64);
+  else if constexpr (Columns == 96 && is_half)
+    ELASTIC_WGMMA_REGISTERS("m64n96k16", "f16", 48);
+  else if constexpr (Columns == 96)
+    ELASTIC_WGMMA_REGISTERS("m64n96k16", "bf16", 48);
   else if constexpr (is_half)
     ELASTIC_WGMMA_REGISTERS("m64n64k16", "f16", 32);
   else
@@ -99,14 +109,18 @@ __device__ __forceinline__ void wgmma_registers(float* d, std::uint32_t const* a
 
 #undef ELASTIC_ACCUMULATORS_8
 #undef ELASTIC_ACCUMULATORS_32
+#undef ELASTIC_ACCUMULATORS_48
 #undef ELASTIC_ACCUMULATORS_64
 #undef ELASTIC_REGISTERS_32
+#undef ELASTIC_REGISTERS_48
 #undef ELASTIC_REGISTERS_64
 #undef ELASTIC_SHARED_OPERANDS_32
 #undef ELASTIC_SHARED_OPERANDS_64
 #undef ELASTIC_SHARED_OPERAND_32
+#undef ELASTIC_SHARED_OPERAND_48
 #undef ELASTIC_SHARED_OPERAND_64
 #undef ELASTIC_REGISTER_OPERAND_32
+#undef ELASTIC_REGISTER_OPERAND_48
 #undef ELASTIC_REGISTER_OPERAND_64
 #undef ELASTIC_WGMMA_SHARED
 #undef ELASTIC_WGMMA_REGISTERS

@@ -1,7 +1,8 @@
 // A consumer warpgroup: 64 query rows of every item. It sees one endless stream of key stages. In each turn
 //   S(next) = Q·Kᵀ and O += P·V run together, S first; while P·V still runs, P(next) comes from S(next).
-// P has two buffers, and two turns make one loop, so that stages are known at compile time. An item's end is noticed
-// when its successor's first keys arrive; that item's first product then runs beside the last one of this.
+// P has two buffers, and two turns make one loop: stages are known at compile time, and no P moves. In a loop of one
+// turn P(next) became P, and ptxas gave both the same registers while the product still read them. An item's end is
+// noticed when its successor's first keys arrive; that item's first product then runs beside the last one of this.
 #pragma once
 
 #include <elastic/cuda/ptx/wgmma.cuh>
@@ -21,9 +22,8 @@ struct sm90_consumer {
   Arguments const& a;
   Shared& shared;
   layout const& tiles;
-  int const me;      // which warpgroup of consumers
-  int const thread;  // in it
-  fragment_place const at;
+  int const me;                                             // which warpgroup of consumers
+  int const thread;                                         // in it
   float const factor;                                       // c = softmax_scale · log₂e; a hook scales by itself
   std::uint32_t const query_tiles, key_tiles, value_tiles;  // descriptors of slot 0 and stage 0
 
@@ -41,20 +41,32 @@ struct sm90_consumer {
         tiles(l),
         me(warpgroup),
         thread(t),
-        at(warpgroup, t),
         factor(scoring_mode<mode_type> ? log2_e : a.shape.softmax_scale * log2_e),
         query_tiles(descriptor_low(ptx::shared_address(l.queries(0, warpgroup)), 16)),
         key_tiles(descriptor_low(ptx::shared_address(l.keys(0)), 16)),
         value_tiles(descriptor_low(ptx::shared_address(l.values(0)), panel_bytes(columns))) {}
+
+  /// Asked anew wherever it is needed: no registers hold it through the loop.
+  __device__ __forceinline__ fragment_place at() const {
+    int t;
+    asm volatile("mov.u32 %0, %%tid.x;" : "=r"(t));
+    return fragment_place(t / 128 - 1, t % 128);
+  }
 
   /// Hands a stage back, once for each warp.
   __device__ __forceinline__ void release(ptx::mbarrier& done) const {
     if (thread % 32 == 0) ptx::arrive(done);
   }
 
+  /// Where queries have one slot: the next ones travel under the softmax of this item's last keys.
+  __device__ __forceinline__ void release_queries(int flags) const {
+    if constexpr (Kernel::one_query_slot)
+      if (flags & stage_ends) release(shared.queries_done);
+  }
+
   /// S = Q·Kᵀ, begun.
   __device__ __forceinline__ void multiply_keys(int stage) {
-    std::uint32_t const q = query_tiles + static_cast<std::uint32_t>(slot.at * (layout::slot_bytes >> 4));
+    std::uint32_t const q = query_tiles + static_cast<std::uint32_t>(slot.at * (layout::slot_step >> 4));
     std::uint32_t const k = key_tiles + static_cast<std::uint32_t>(stage * (layout::stage_bytes >> 4));
     ptx::fence_wgmma();
 #pragma unroll
@@ -72,17 +84,36 @@ struct sm90_consumer {
 #pragma unroll
       for (int c = 0; c + 128 <= head_dim; c += 128)
         ptx::wgmma_registers<T, 128>(output + c / 2, p + 4 * i, v + row_step(i) + column_step(c / 16, columns));
-      if constexpr (head_dim % 128 == 64)
-        ptx::wgmma_registers<T, 64>(output + (head_dim - 64) / 2, p + 4 * i,
-                                    v + row_step(i) + column_step((head_dim - 64) / 16, columns));
+      if constexpr (constexpr int rest = head_dim % 128; rest > 0)
+        ptx::wgmma_registers<T, rest>(output + (head_dim - rest) / 2, p + 4 * i,
+                                      v + row_step(i) + column_step((head_dim - rest) / 16, columns));
     }
     ptx::end_wgmma_group();
+  }
+
+  /// What a stage's card says, in all lanes. Lane 0 reads it, which hands stages back: so the loader writes the next
+  /// card there after all reads.
+  __device__ __forceinline__ int read(int const& word) const {
+    int value = 0;
+    if (thread % 32 == 0) value = word;
+    return __shfl_sync(~0u, value, 0);
+  }
+
+  __device__ __forceinline__ stage_card read(stage_card const& card) const {
+    stage_card all;
+    all.flags = read(card.flags);
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      all.first[half] = read(card.first[half]);
+      all.limit[half] = read(card.limit[half]);
+    }
+    return all;
   }
 
   /// Waits for a stage's keys; returns its flags, the same in all threads.
   __device__ __forceinline__ int await_keys(int stage, int parity) {
     ptx::wait(shared.keys_ready[stage], parity);
-    return __shfl_sync(~0u, shared.cards[parity ^ 1][stage].flags, 0);
+    return read(shared.cards[parity ^ 1][stage].flags);
   }
 
   __device__ __forceinline__ void await_queries() {
@@ -94,21 +125,26 @@ struct sm90_consumer {
 #pragma unroll
     for (int i = 0; i < head_dim / 2; ++i) output[i] = 0;
     int const exist = shared.items[slot.at].rows;
-    rows.start(at.row(0) < exist, at.row(1) < exist);
+    rows.start(at().row(0) < exist, at().row(1) < exist);
   }
 
   __device__ __forceinline__ void end_item(int slot_of_item) {
     auto const& item = shared.items[slot_of_item];
-    float2 const weight = finish_rows(a, item, at, rows, factor);
-    store_output<head_dim, T>(a, item, me, thread, weight, output, tiles.queries(slot_of_item, me));
+    float2 const weight = finish_rows(a, item, at(), rows, factor);
+    if constexpr (Kernel::one_query_slot)
+      store_registers<head_dim, T>(a, item, me, at(), weight, output);
+    else
+      store_output<head_dim, T>(a, item, me, thread, weight, output, tiles.queries(slot_of_item, me));
   }
 
+  // Keys are handed back before their card is read, which has two turns left.
   __device__ __forceinline__ void hook(int stage, int parity) {
     if constexpr (scoring_mode<mode_type>)
-      apply_hook(a.mode, shared.items[slot.at], shared.cards[parity ^ 1][stage], at, a.shape.softmax_scale, scores);
+      apply_hook(a.mode, shared.items[slot.at], read(shared.cards[parity ^ 1][stage]), at(), a.shape.softmax_scale,
+                 scores);
   }
-  __device__ __forceinline__ void mask(int stage, int parity, int flags) {
-    apply_mask(a.mode, shared.items[slot.at], shared.cards[parity ^ 1][stage], flags, at, scores);
+  __device__ __forceinline__ void mask(int stage, int parity) {
+    apply_mask(a.mode, shared.items[slot.at], read(shared.cards[parity ^ 1][stage]), at(), scores);
   }
 
   /// Keys in `Stage`, values in the other one. False: that was the last.
@@ -135,10 +171,10 @@ struct sm90_consumer {
     ptx::wait_wgmma<1>();
     ptx::pin(scores);
     release(shared.keys_done[Stage]);
-    if constexpr (scoring_mode<mode_type>)
-      if (!stop) hook(Stage, parity);
+    release_queries(flags);
+    if (!stop) hook(Stage, parity);
     if (flags & (stage_masked | stage_first)) {
-      if (flags & stage_masked) mask(Stage, parity, flags);
+      if (flags & stage_masked) mask(Stage, parity);
       if (flags & stage_first) {
         ptx::wait_wgmma<0>();
         ptx::pin(output);
@@ -164,8 +200,9 @@ struct sm90_consumer {
     ptx::wait_wgmma<0>();
     ptx::pin(scores);
     release(shared.keys_done[0]);
+    release_queries(flags);
     hook(0, 0);
-    if (flags & stage_masked) mask(0, 0, flags);
+    if (flags & stage_masked) mask(0, 0);
     rows.take<T>(scores, even, factor);
 #pragma unroll 1
     for (;; phase ^= 1) {

@@ -1,5 +1,6 @@
 // The end of an item: O / l and LSE, the sink logit included. O leaves through the item's own query slot, which
-// wgmma has done with: by one bulk store where all 64 rows of the warpgroup exist, else row by row.
+// wgmma has done with: by one bulk store where all 64 rows of the warpgroup exist, else row by row. Where queries have
+// one slot, the next ones lie in it by then, and O leaves from registers.
 #pragma once
 
 #include <elastic/cuda/ptx/fence.cuh>
@@ -40,7 +41,7 @@ __device__ __forceinline__ float2 finish_rows(Arguments const& a, Item const& it
     if (a.lse && at.column == 0 && row < item.rows)
       a.lse.data[slab * a.lse.strides[0] + w.query_head * a.lse.strides[1] +
                  (std::int64_t{item.q_start} + item.first + row) * a.lse.strides[2]] =
-          top > minus_infinity ? (top + log2f(sum)) * ln_2 : minus_infinity;
+          top > minus_infinity ? (top + __log2f(sum)) * ln_2 : minus_infinity;
   }
   return {weights[0], weights[1]};
 }
@@ -82,6 +83,31 @@ __device__ __forceinline__ void store_output(Arguments const& a, Item const& ite
       *reinterpret_cast<uint4*>(out + i / chunks * a.out.strides[1] + i % chunks * 8) =
           *reinterpret_cast<uint4 const*>(slice + chunk_offset(i / chunks, i % chunks, sm90_consumer_rows));
     ptx::sync_named(1 + warpgroup, 128);
+  }
+}
+
+/// Threads of a row exchange by twos, so that four of them write 32 bytes side by side.
+template <int HeadDim, class T, class Arguments, class Item>
+__device__ __forceinline__ void store_registers(Arguments const& a, Item const& item, int warpgroup,
+                                                fragment_place const& at, float2 weight,
+                                                float const (&output)[HeadDim / 2]) {
+  int const rows = item.rows;
+  std::int64_t const slab = a.shape.packed() ? 0 : item.w.batch;
+  T* const out = a.out.data + slab * a.out.strides[0] + item.w.query_head * a.out.strides[2] +
+                 (std::int64_t{item.q_start} + item.first) * a.out.strides[1];
+  ptx::sync_named(1 + warpgroup, 128);  // all have read the item: thread 0 may hand it back
+  bool const odd = at.column % 4 != 0;
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+    float const w = r == 0 ? weight.x : weight.y;
+    T* const row = out + at.row(r) * a.out.strides[1] + (odd ? 8 + at.column - 2 : at.column);
+#pragma unroll
+    for (int k = 0; k < HeadDim / 16; ++k) {
+      float const* const o = output + 8 * k + 2 * r;
+      std::uint32_t const low = ptx::pack<T>(o[0] * w, o[1] * w), high = ptx::pack<T>(o[4] * w, o[5] * w);
+      std::uint32_t const other = __shfl_xor_sync(~0u, odd ? low : high, 1);
+      if (at.row(r) < rows) *reinterpret_cast<uint2*>(row + 16 * k) = odd ? uint2{other, high} : uint2{low, other};
+    }
   }
 }
 

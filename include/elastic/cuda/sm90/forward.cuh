@@ -23,6 +23,7 @@ struct sm90_kernel {
   static constexpr int head_dim = HeadDim;
   static constexpr sm90_tiling tiling = sm90_tiling_for(HeadDim);
   static constexpr int columns = tiling.shape.columns;
+  static constexpr bool one_query_slot = tiling.query_slots == 1;
   static_assert(tiling.serves() && tiling.shape.rows == sm90_consumers * sm90_consumer_rows);
 
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL

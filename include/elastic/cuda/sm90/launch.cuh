@@ -1,6 +1,6 @@
 // Host side of the Hopper kernel: which problems it serves, tensor maps, launches. It shares plan and scratch
-// memory with the portable kernel, which serves the rest: float, head dims 32, 96 and 256, scales that are not
-// positive, caches, lists whose blocks are no multiples of 64, strides that TMA does not know.
+// memory with the portable kernel, which serves the rest: float, head dim 32, scales that are not positive, caches,
+// lists whose blocks are no multiples of 64, strides that TMA does not know.
 #pragma once
 
 #include <type_traits>
@@ -74,8 +74,8 @@ bool sm90_launch(M const& mode, problem const& p, heads_view<T const> const& q, 
     if (grid <= 0) return true;
     plan_work<kernel><<<1, planned_at_once, 0, stream>>>(a);
     cuda_call(cudaGetLastError(), "plan_work");
-    sm90_forward<kernel><<<static_cast<unsigned>(grid), sm90_threads, static_cast<std::size_t>(bytes), stream>>>(a);
-    cuda_call(cudaGetLastError(), "sm90_forward");
+    launch_dependent(sm90_forward<kernel, arguments>, dim3(static_cast<unsigned>(grid)), sm90_threads, bytes, stream,
+                     true, "sm90_forward", a);
   }
   return true;
 }

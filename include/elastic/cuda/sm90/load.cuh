@@ -37,6 +37,8 @@ struct sm90_loader {
     stage s;
     int const parts = columns / part;
     card.flags = number == 0 ? stage_first : 0;
+    if constexpr (Kernel::one_query_slot)
+      if ((number + 1) * parts >= item.count) card.flags |= stage_ends;
 #pragma unroll
     for (int i = 0; i < most_parts; ++i) {
       s.row[i] = static_cast<int>(a.source.k.extents[1]);

@@ -16,6 +16,8 @@ struct fragment_place {
   __device__ __forceinline__ fragment_place(int warpgroup, int thread)
       : row0(warpgroup * sm90_consumer_rows + thread / 32 * 16 + thread % 32 / 4), column(thread % 4 * 2) {}
   __device__ __forceinline__ int row(int r) const { return row0 + 8 * r; }
+  /// Of the warp.
+  __device__ __forceinline__ int first_row() const { return row0 / 16 * 16; }
 };
 
 /// Queries and keys outside are asked as the last ones inside.
@@ -53,26 +55,40 @@ __device__ __forceinline__ std::uint32_t kept_in_half(M const& mode, Item const&
   return kept;
 }
 
+/// Bits 4j + e, of e = 0 and 1, for the columns 8j + e below `edge`.
+__device__ __forceinline__ std::uint32_t below(int edge) {
+  std::uint32_t bits = 0;
+#pragma unroll
+  for (int e = 0; e < 2; ++e) {
+    int const groups = minimum(maximum((edge - e + 7) >> 3, 0), 8);
+    bits |= (groups == 8 ? 0x11111111u : ((1u << 4 * groups) - 1) & 0x11111111u) << e;
+  }
+  return bits;
+}
+
 template <class M, class Item, int N>
-__device__ __forceinline__ void apply_mask(M const& mode, Item const& item, stage_card const& card, int flags,
+__device__ __forceinline__ void apply_mask(M const& mode, Item const& item, stage_card const& card,
                                            fragment_place const& at, float (&s)[N]) {
   where const w = item.w;
 #pragma unroll
   for (int half = 0; half < N / 32; ++half) {
     int const first = card.first[half];
+    // Columns that the warp's first row sees; the rows below it see no fewer.
+    int const seen = w.causal ? w.position(item.first + at.first_row()) + 1 - first : sm90_part_columns;
     int edge[2];
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
-      int const causal = w.causal ? w.position(item.first + at.row(r)) + 1 - first : sm90_part_columns;
+      int const causal = w.causal ? seen + at.row(r) - at.first_row() : sm90_part_columns;
       edge[r] = minimum(card.limit[half], causal) - at.column;
     }
+    if (minimum(card.limit[half], seen) < sm90_part_columns) {
+      std::uint32_t const kept = below(edge[0]) | below(edge[1]) << 2;
 #pragma unroll
-    for (int j = 0; j < 8; ++j)
-#pragma unroll
-      for (int e = 0; e < 4; ++e)
-        if (8 * j + e % 2 >= edge[e / 2]) s[32 * half + 4 * j + e] = minus_infinity;
+      for (int i = 0; i < 32; ++i)
+        if ((kept >> i & 1u) == 0) s[32 * half + i] = minus_infinity;
+    }
     if constexpr (M::has_partial)
-      if (flags & stage_asks << half) {
+      if (card.flags & stage_asks << half) {
         std::uint32_t const kept = kept_in_half(mode, item, w, first, at, edge);
 #pragma unroll
         for (int i = 0; i < 32; ++i)

@@ -33,6 +33,7 @@ enum stage_flags : int {
   stage_asks = 2,    // and 4: keeps has to be asked in this half
   stage_first = 8,   // the first of an item
   stage_last = 16,   // there is none: stop
+  stage_ends = 32,   // the last of an item; said only where queries have one slot
 };
 
 /// The keys of a stage, by halves of 64.
@@ -44,24 +45,26 @@ struct stage_card {
 
 template <class M>
 struct sm90_shared {
-  ptx::mbarrier item_ready[sm90_query_slots];     // for the loader
-  ptx::mbarrier queries_ready[sm90_query_slots];  // for the consumers; the item too
-  ptx::mbarrier item_done[sm90_query_slots];
+  ptx::mbarrier item_ready[sm90_item_slots];     // for the loader
+  ptx::mbarrier queries_ready[sm90_item_slots];  // for the consumers; the item too
+  ptx::mbarrier item_done[sm90_item_slots];
   ptx::mbarrier keys_ready[sm90_stages], keys_done[sm90_stages];
   ptx::mbarrier values_ready[sm90_stages], values_done[sm90_stages];
   ptx::mbarrier tail_landed;  // values whose last rows the loader still has to clear
   // Two cards for each key stage: keys are handed back before a masked tile's card has been read.
   stage_card cards[2][sm90_stages];
-  sm90_item<M> items[sm90_query_slots];
+  sm90_item<M> items[sm90_item_slots];
+  ptx::mbarrier queries_done;  // where they have one slot, which is free before the item is
 
   /// By one thread, before a barrier of all.
   __device__ __forceinline__ void init() {
     constexpr int consumer_warps = 4 * sm90_consumers;
-    for (int i = 0; i < sm90_query_slots; ++i) {
+    for (int i = 0; i < sm90_item_slots; ++i) {
       ptx::init(item_ready[i], 1);
       ptx::init(queries_ready[i], 1);
       ptx::init(item_done[i], sm90_consumers + 1);
     }
+    ptx::init(queries_done, consumer_warps);
     for (int i = 0; i < sm90_stages; ++i) {
       ptx::init(keys_ready[i], 1);
       ptx::init(keys_done[i], consumer_warps);
@@ -78,15 +81,16 @@ struct sm90_layout {
   static constexpr sm90_tiling tiling = sm90_tiling_for(HeadDim);
   static constexpr int slice_bytes = panel_tile_bytes(sm90_consumer_rows, HeadDim);  // one warpgroup's queries
   static constexpr int slot_bytes = sm90_consumers * slice_bytes;
+  static constexpr int slot_step = tiling.query_slots > 1 ? slot_bytes : 0;  // from an item's queries to the next one's
   static constexpr int stage_bytes = panel_tile_bytes(tiling.shape.columns, HeadDim);
 
   unsigned char* base;  // a multiple of 1024
 
   __device__ __forceinline__ unsigned char* queries(int slot, int warpgroup) const {
-    return base + slot * slot_bytes + warpgroup * slice_bytes;
+    return base + slot * slot_step + warpgroup * slice_bytes;
   }
   __device__ __forceinline__ unsigned char* keys(int stage) const {
-    return base + sm90_query_slots * slot_bytes + stage * stage_bytes;
+    return base + tiling.query_slots * slot_bytes + stage * stage_bytes;
   }
   __device__ __forceinline__ unsigned char* values(int stage) const { return keys(sm90_stages + stage); }
 };

@@ -2,6 +2,7 @@
 // queries loaded. It writes an item where it will be read: in its own few registers one would not fit.
 #pragma once
 
+#include <elastic/cuda/ptx/dependent_launch.cuh>
 #include <elastic/cuda/ptx/tma.cuh>
 #include <elastic/cuda/sm90/arguments.cuh>
 #include <elastic/cuda/sm90/memory.cuh>
@@ -13,6 +14,7 @@ __device__ __forceinline__ void sm90_schedule(Arguments const& a, Shared& shared
                                               typename Kernel::layout const& tiles) {
   ring_place slot{0, 1};
   int section = 0;
+  ptx::wait_for_prerequisites();  // the plan; and all others wait for the first item
   unsigned number = atomicAdd(a.plan.next, 1u);
   for (;; slot.advance()) {
     ptx::wait_long(shared.item_done[slot.at], slot.parity);
@@ -25,6 +27,8 @@ __device__ __forceinline__ void sm90_schedule(Arguments const& a, Shared& shared
     }
     ptx::arrive_expecting(shared.queries_ready[slot.at], Kernel::layout::slot_bytes);
     ptx::arrive(shared.item_ready[slot.at]);
+    // Of the item before, whose number is odd where its slot is.
+    if constexpr (Kernel::one_query_slot) ptx::wait_long(shared.queries_done, slot.at ^ 1);
     int const slab = a.shape.packed() ? 0 : next.w.batch;
     for (int w = 0; w < sm90_consumers; ++w)
       for (int panel = 0; panel < panels_of(Kernel::head_dim); ++panel)

@@ -45,7 +45,8 @@ inline auto tensor_map_encoder() {
   return found;
 }
 
-/// Boxes of one panel of 64 columns and `rows` rows, swizzled by 128 bytes. The view is one that can be described.
+/// Boxes of one panel of 64 columns and `rows` rows, swizzled by 128 bytes. The view is one that can be described. The
+/// last panel of head dim 96 reaches past it: 32 columns of zeros, never written.
 template <class T>
 CUtensorMap make_tensor_map(heads_view<T> const& view, int rows) {
   constexpr bool is_half = std::is_same_v<std::remove_const_t<T>, half>;

@@ -1,6 +1,6 @@
 // Tile sizes of the Hopper kernel (compute capability 9.0, half and bfloat16) by head dim, printable by a host
-// test. Two consumer warpgroups own 64 query rows each; keys and values have two stages each, queries two slots,
-// which the output leaves through.
+// test. Two consumer warpgroups own 64 query rows each; keys and values have two stages each. Queries have two slots,
+// which the output leaves through; or one, and the output leaves from registers.
 #pragma once
 
 #include <elastic/core/tile.hpp>
@@ -17,6 +17,7 @@ inline constexpr bool sm90_is_built = false;
 
 struct sm90_tiling {
   tile_shape shape;  // queries × keys; no head dim: not served
+  int query_slots;
   int producer_registers;
   int consumer_registers;
 
@@ -27,27 +28,31 @@ inline constexpr int sm90_consumers = 2;  // warpgroups of 128 threads, 64 query
 inline constexpr int sm90_consumer_rows = 64;
 inline constexpr int sm90_threads = 128 * (1 + sm90_consumers);
 inline constexpr int sm90_stages = 2;
-inline constexpr int sm90_query_slots = 2;
+inline constexpr int sm90_item_slots = 2;  // items, with their queries or without
 
 /// Keys of the smallest tile that a list may ask for; a stage holds one or two tiles.
 inline constexpr int sm90_part_columns = 64;
 
-/// A key tile divides the blocks of lists, 128 or 64. With head dim 192 two stages of 128 keys do not fit.
+/// A key tile divides the blocks of lists, 128 or 64. With head dim 192 two stages of 128 keys do not fit, with 256
+/// neither do two slots of queries beside stages of 64 keys.
 ELASTIC_HOST_DEVICE constexpr sm90_tiling sm90_tiling_for(int head_dim) {
   switch (head_dim) {
     case 64:
+    case 96:
     case 128:
-      return {{128, 128}, 40, 232};
+      return {{128, 128}, 2, 40, 232};
     case 192:
-      return {{128, 64}, 40, 232};
+      return {{128, 64}, 2, 40, 232};
+    case 256:
+      return {{128, 64}, 1, 40, 232};
     default:
-      return {{0, 0}, 0, 0};
+      return {{0, 0}, 0, 0, 0};
   }
 }
 
 /// Shared memory of queries, keys and values; items, barriers and 1 KB of alignment come on top.
 ELASTIC_HOST_DEVICE constexpr int sm90_tile_bytes(sm90_tiling const& t, int head_dim) {
-  return sm90_query_slots * panel_tile_bytes(t.shape.rows, head_dim) +
+  return t.query_slots * panel_tile_bytes(t.shape.rows, head_dim) +
          2 * sm90_stages * panel_tile_bytes(t.shape.columns, head_dim);
 }
 
