@@ -133,34 +133,39 @@ __global__ void __launch_bounds__(mlp_threads) route_by_mlp(__grid_constant__ ml
       ptx::copy_16(address(at.weights[j] + i), from + i);
   }
   ptx::end_copy_group();
-  ptx::wait_for_prerequisites();  // the weights are older than any kernel on the stream
 
   // Neighbouring threads take the pieces of a token; `slots` of such groups share the rows.
   int const width = d / piece<T>, slots = mlp_threads / width, per_row = slots / Rows;
-  int const slot = thread / width, column = thread % width * piece<T>;
+  int const slot = thread / width, column = thread % width * piece<T>, own_row = first_row + slot / per_row;
+  bool const adds = slot < per_row * Rows;
+  // The weights are older than any kernel on the stream, all else may be the one before's.
+  if (p.packed()) ptx::wait_for_prerequisites();
+  int length = 0;
+  head_rows<T const> rows{};
+  if (adds && own_row < row_count) {
+    int const batch = own_row / p.kv_heads;
+    extent const keys = extent_of(p.cu_seqlens_k, batch, p.k_len, a.keys.extents[1]);
+    length = keys.length;
+    std::int64_t const slab = p.packed() ? 0 : batch;
+    rows = {a.keys.data + slab * a.keys.strides[0] + keys.start * a.keys.strides[1] +
+                own_row % p.kv_heads * a.keys.strides[2],
+            a.keys.strides[1]};
+  }
+  pooled_rows const pooled(a.how, length);
+  int const tokens = pooled.head + pooled.tail;
+  int const gap = length - tokens;  // from an index in the tail to its token
+  ptx::wait_for_prerequisites();
   for (int share = rank * mlp_shares / team; share < (rank + 1) * mlp_shares / team; ++share) {
-    if (slot < per_row * Rows) {
+    if (adds) {
+      // Tokens of the head, then of the tail, cut into equal shares.
       float total[piece<T>] = {};
-      int const row = first_row + slot / per_row;
-      if (row < row_count) {
-        int const batch = row / p.kv_heads;
-        extent const keys = extent_of(p.cu_seqlens_k, batch, p.k_len, a.keys.extents[1]);
-        pooled_rows const pooled(a.how, keys.length);
-        std::int64_t const slab = p.packed() ? 0 : batch;
-        head_rows<T const> const rows{a.keys.data + slab * a.keys.strides[0] + keys.start * a.keys.strides[1] +
-                                          row % p.kv_heads * a.keys.strides[2],
-                                      a.keys.strides[1]};
-        // Tokens of the head, then of the tail, cut into equal shares.
-        int const tokens = pooled.head + pooled.tail;
-        int const begin = static_cast<int>(std::int64_t{tokens} * share / mlp_shares);
-        int const end = static_cast<int>(std::int64_t{tokens} * (share + 1) / mlp_shares);
-        int const own = begin + slot % per_row;
-        int const in_head = minimum(end, pooled.head);
-        add_rows<T>(rows, column, own, in_head, per_row, total);
-        int const skipped = own < in_head ? ceil_div(in_head - own, per_row) * per_row : 0;
-        int const gap = keys.length - tokens;  // from an index in the tail to its token
-        add_rows<T>(rows, column, own + skipped + gap, end + gap, per_row, total);
-      }
+      int const begin = static_cast<int>(std::int64_t{tokens} * share / mlp_shares);
+      int const end = static_cast<int>(std::int64_t{tokens} * (share + 1) / mlp_shares);
+      int const own = begin + slot % per_row;
+      int const in_head = minimum(end, pooled.head);
+      add_rows<T>(rows, column, own, in_head, per_row, total);
+      int const skipped = own < in_head ? ceil_div(in_head - own, per_row) * per_row : 0;
+      add_rows<T>(rows, column, own + skipped + gap, end + gap, per_row, total);
 #pragma unroll
       for (int c = 0; c < piece<T>; ++c) memory[at.slots + slot * d + column + c] = total[c];
     }
