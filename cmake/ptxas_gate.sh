@@ -26,7 +26,7 @@ notes="$(grep -E '\(?C75[0-9]{2}\)?' <<<"$said" | grep -v C7519)"
 [[ -z "$notes" ]] || refuse "a Hopper kernel is slower than it was written: see the notes C75xx above" "$@"
 if $no_spills; then
   spills="$(awk '/Function properties for/ { name = $NF }
-                 /bytes spill stores/ && !/ 0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads/ && name ~ /sm90_forward/ { print name ":" $0 }' \
+                 /bytes spill stores/ && !/ 0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads/ && name ~ /sm90_(forward|antidiagonal)/ { print name ":" $0 }' \
             <<<"$said")"
   [[ -z "$spills" ]] || refuse "local memory is used"$'\n'"$spills" "$@"
 fi

@@ -12,6 +12,7 @@ expect() {  # expect STATUS [no-spills] WORDS
   [[ $got -eq $status ]] || { echo "status $got, not $status, for: $words"; failed=1; }
 }
 kernel="ptxas info    : Function properties for _ZN7elastic6detail12sm90_forwardINS0_11sm90_kernelE"
+logsums="ptxas info    : Function properties for _ZN7elastic6detail25sm90_antidiagonal_logsumsINS_4halfEEE"
 other="ptxas info    : Function properties for _ZN7elastic6detail16portable_forwardE"
 spills="    8 bytes stack frame, 12 bytes spill stores, 12 bytes spill loads"
 frame="    8 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads"
@@ -24,6 +25,7 @@ expect 0 "ptxas info    : (C7519) Potential Performance Loss: wgmma.fence was ad
 expect 0 "$kernel"$'\n'"$spills"
 expect 1 no-spills "$kernel"$'\n'"$spills"
 expect 1 no-spills "$kernel"$'\n'"$frame"
+expect 1 no-spills "$logsums"$'\n'"$spills"
 expect 0 no-spills "$kernel"$'\n'"$none"
 expect 0 no-spills "$other"$'\n'"$spills"
 expect 0 no-spills "$kernel"$'\n'"$none"$'\n'"$other"$'\n'"$spills"

@@ -27,8 +27,8 @@ struct problem_of {
 };
 
 template <element T>
-void compare(tally& count, antidiagonal const& s, device_heads<T> const& q, device_heads<T> const& k,
-             options const& o, std::vector<std::int32_t> routes = {}, int route = every_route) {
+void compare(tally& count, antidiagonal const& s, device_heads<T> const& q, device_heads<T> const& k, options const& o,
+             std::vector<std::int32_t> routes = {}, int route = every_route) {
   device_run<antidiagonal, T> const run(gpu{}, s, q, k, o, routes, route);
   CHECK(run.fault == "");
   run.lists.selected().validate(run.shape);
@@ -87,18 +87,33 @@ TEST_CASE_TEMPLATE("antidiagonal lists of odd shapes", T, bfloat16, half, float)
   if (device_missing("antidiagonal lists of odd shapes")) return;
   tally count;
   int seed = 0;
-  for (problem_of const& c :
-      {problem_of{2, 300, 300, 4, 2, 32, 128, 16, .8f}, {1, 1000, 1000, 3, 1, 64, 128, 16},
-       {2, 257, 769, 2, 2, 64, 128, 8}, {1, 130, 258, 2, 1, 96, 64, 16, .7f}, {2, 200, 264, 2, 2, 32, 128, 64},
-       {2, 384, 352, 2, 1, 32, 64, 32}, {1, 1, 1, 1, 1, 32, 128, 16}, {2, 700, 700, 2, 1, 128, 256, 16, .6f},
-       {1, 129, 1025, 2, 2, 32, 32, 4, .5f}, {1, 500, 500, 2, 1, 64, 128, 1},
-       {1, 150, 150, 1, 1, 96, 128, 128, .99f}, {1, 3000, 3000, 2, 1, 32, 128, 16, .95f},
-       {2, 500, 333, 2, 1, 64, 128, 16, .9f, false}, {2, 300, 900, 4, 4, 192, 64, 16, .8f, false},
-       {1, 6000, 6000, 4, 1, 128, 128, 16}, {1, 2000, 2336, 2, 1, 256, 128, 16}, {1, 1200, 1200, 2, 2, 32, 384, 48},
-       {1, 900, 900, 1, 1, 32, 384, 128, .7f}, {1, 900, 912, 1, 1, 64, 384, 3}, {1, 0, 100, 2, 1, 64, 128, 16},
-       {1, 100, 0, 2, 1, 64, 128, 16, .9f, false}, {0, 100, 100, 2, 1, 64, 128, 16},
-       {1, 3000, 3000, 1, 1, 32, 64, 1}, {3, 640, 640, 12, 4, 64, 64, 16}, {1, 777, 777, 2, 1, 64, 8, 8},
-       {1, 300, 300, 2, 1, 32, 1, 1, .5f}})
+  for (problem_of const& c : {problem_of{2, 300, 300, 4, 2, 32, 128, 16, .8f},
+                              {1, 1000, 1000, 3, 1, 64, 128, 16},
+                              {2, 257, 769, 2, 2, 64, 128, 8},
+                              {1, 130, 258, 2, 1, 96, 64, 16, .7f},
+                              {2, 200, 264, 2, 2, 32, 128, 64},
+                              {2, 384, 352, 2, 1, 32, 64, 32},
+                              {1, 1, 1, 1, 1, 32, 128, 16},
+                              {2, 700, 700, 2, 1, 128, 256, 16, .6f},
+                              {1, 129, 1025, 2, 2, 32, 32, 4, .5f},
+                              {1, 500, 500, 2, 1, 64, 128, 1},
+                              {1, 150, 150, 1, 1, 96, 128, 128, .99f},
+                              {1, 3000, 3000, 2, 1, 32, 128, 16, .95f},
+                              {2, 500, 333, 2, 1, 64, 128, 16, .9f, false},
+                              {2, 300, 900, 4, 4, 192, 64, 16, .8f, false},
+                              {1, 6000, 6000, 4, 1, 128, 128, 16},
+                              {1, 2000, 2336, 2, 1, 256, 128, 16},
+                              {1, 1200, 1200, 2, 2, 32, 384, 48},
+                              {1, 900, 900, 1, 1, 32, 384, 128, .7f},
+                              {1, 900, 912, 1, 1, 64, 384, 3},
+                              {1, 0, 100, 2, 1, 64, 128, 16},
+                              {1, 100, 0, 2, 1, 64, 128, 16, .9f, false},
+                              {0, 100, 100, 2, 1, 64, 128, 16},
+                              {1, 3000, 3000, 1, 1, 32, 64, 1},
+                              {3, 640, 640, 12, 4, 64, 64, 16},
+                              {1, 777, 777, 2, 1, 64, 8, 8},
+                              {1, 300, 300, 2, 1, 32, 1, 1, .5f},
+                              {1, 700, 700, 2, 1, 64, 512, 1}})
     compare_shape<T>(count, c, ++seed);
   report(count);
 }
@@ -112,8 +127,16 @@ TEST_CASE("antidiagonal lists of random shapes") {
     int const block = r.pick({32, 64, 128, 128, 256}), stride = r.pick({4, 8, 16, 16, 32}), kv_heads = r.between(1, 2);
     int const q_len = r.between(1, 1200);
     int const k_len = r.one_in(2) ? q_len : maximum(q_len + r.between(-20, 40) * stride, q_len % stride);
-    problem_of const c{r.between(1, 2), q_len, k_len, kv_heads * r.between(1, 3), kv_heads,
-                       r.pick({32, 64, 96, 128, 192, 256}), block, stride, .5f + .49f * r.uniform(), !r.one_in(4)};
+    problem_of const c{r.between(1, 2),
+                       q_len,
+                       k_len,
+                       kv_heads * r.between(1, 3),
+                       kv_heads,
+                       r.pick({32, 64, 96, 128, 192, 256}),
+                       block,
+                       stride,
+                       .5f + .49f * r.uniform(),
+                       !r.one_in(4)};
     if (r.one_in(2))
       compare_shape<bfloat16>(count, c, seed);
     else

@@ -5,7 +5,7 @@
 // ring of slots that runs on from tile to tile; fragments are loaded one product ahead.
 #pragma once
 
-#include <elastic/cuda/portable/antidiagonal_work.cuh>
+#include <elastic/cuda/portable/antidiagonal_store.cuh>
 #include <elastic/cuda/portable/forward.cuh>
 
 namespace elastic::detail {
@@ -153,70 +153,12 @@ struct logsum_kernel {
         for (int e = 0; e < 4; ++e) logit[f][n][e] = 0;
   }
 
-  /// Sums of eight pieces, spread over four lanes, to two whole sums in each lane.
-  __device__ __forceinline__ float2 gather(float const (&sum)[8]) const {
-    bool const upper = (lane & 2) != 0, odd = (lane & 1) != 0;
-    float half_way[4], whole[2];
-#pragma unroll
-    for (int i = 0; i < 4; ++i)
-      half_way[i] = (upper ? sum[i + 4] : sum[i]) + __shfl_xor_sync(~0u, upper ? sum[i] : sum[i + 4], 2);
-#pragma unroll
-    for (int i = 0; i < 2; ++i)
-      whole[i] = (odd ? half_way[i + 2] : half_way[i]) + __shfl_xor_sync(~0u, odd ? half_way[i] : half_way[i + 2], 1);
-    return {whole[0], whole[1]};
-  }
-
   /// Of the whole tile, from the accumulators to memory.
   __device__ __forceinline__ void store(item_type const& item) {
-    int const column = first_column() + lane % 4 * 2;
     bool const masked = item.columns < shape.columns || item.edge < shape.columns;
 #pragma unroll
     for (int f = 0; f < 4; ++f)
-#pragma unroll
-      for (int h = 0; h < 2; ++h) {
-        int const row = first_row() + f * 16 + h * 8 + lane / 4;
-        int const edge = minimum(item.columns, item.edge + row) - column;
-        float top = minus_infinity;
-#pragma unroll
-        for (int n = 0; n < 8; ++n)
-#pragma unroll
-          for (int e = 0; e < 2; ++e) {
-            float& x = logit[f][n][2 * h + e];
-            x *= a.factor;
-            if (masked && n * 8 + e >= edge) x = minus_infinity;
-            top = fmaxf(top, x);
-          }
-        top = fmaxf(top, __shfl_xor_sync(~0u, top, 1));
-        top = fmaxf(top, __shfl_xor_sync(~0u, top, 2));
-        float const base = top == minus_infinity ? 0.f : top;
-        float sum[8];
-#pragma unroll
-        for (int n = 0; n < 8; ++n) {
-          logit[f][n][2 * h] = ptx::exp2(logit[f][n][2 * h] - base);
-          logit[f][n][2 * h + 1] = ptx::exp2(logit[f][n][2 * h + 1] - base);
-          sum[n] = logit[f][n][2 * h] + logit[f][n][2 * h + 1];
-        }
-        float* const to = item.logsums + std::int64_t{row} * a.pitch;
-        if (a.piece == 8) {
-          float2 const whole = gather(sum);
-          if (row < item.rows)
-            *reinterpret_cast<float2*>(to + first_column() / 8 + lane % 4 * 2) = {base + __log2f(whole.x),
-                                                                                  base + __log2f(whole.y)};
-        } else {
-#pragma unroll
-          for (int n = 0; n < 8; ++n) {
-            int const at = column + n * 8;
-            float const both = a.piece == 4 ? sum[n] + __shfl_xor_sync(~0u, sum[n], 1) : sum[n];
-            if (row >= item.rows) continue;
-            if (a.piece == 1) {
-              to[at] = base + __log2f(logit[f][n][2 * h]);
-              to[at + 1] = base + __log2f(logit[f][n][2 * h + 1]);
-            } else if (at % a.piece == 0) {
-              to[at / a.piece] = base + __log2f(both);
-            }
-          }
-        }
-      }
+      store_logsums(a, item, logit[f][0], first_row() + f * 16 + lane / 4, first_column(), masked);
   }
 
   __device__ __forceinline__ void run() {

@@ -9,6 +9,7 @@
 #include <climits>
 #include <cstdint>
 
+#include <elastic/cuda/call.cuh>
 #include <elastic/cuda/portable/select_block_lists.cuh>
 #include <elastic/selectors/antidiagonal.hpp>
 
@@ -25,15 +26,15 @@ struct antidiagonal_arguments {
   antidiagonal selector;
   block_lists lists;
   select_inputs<T> in;
-  float factor;              // softmax_scale · log₂e / stride
-  int per_block;             // folds of a block
-  int piece;                 // folds of a log-sum
-  int rows;                  // folded query rows of each head
-  int pitch;                 // log-sums of a row
-  int groups;                // of the longest sequence
-  float* logsums;            // (batch, query_heads, rows, pitch)
-  float* scores = nullptr;   // (lists, capacity), where they do not fit in shared memory
-  unsigned* next = nullptr;  // the next tile to hand out
+  float factor;               // softmax_scale · log₂e / stride
+  int per_block;              // folds of a block
+  int piece;                  // folds of a log-sum
+  int rows;                   // folded query rows of each head
+  int pitch;                  // log-sums of a row
+  int groups;                 // of the longest sequence
+  float* logsums;             // (batch, query_heads, rows, pitch)
+  float* scores = nullptr;    // (lists, capacity), where they do not fit in shared memory
+  unsigned* next = nullptr;   // the next tile to hand out
   unsigned* first = nullptr;  // (batch · query_heads · groups + 1): tiles before each entry
 
   ELASTIC_HOST_DEVICE int entries() const { return in.shape.batch * in.shape.query_heads * groups; }
@@ -61,6 +62,12 @@ struct folded_head {
 
   /// Columns that row first + i sees.
   __device__ int columns_of(int i) const { return maximum(minimum(columns, first + i + shift + 1), 0); }
+
+  /// Columns that are read of row first + i: those that the last row of its block sees.
+  template <class T>
+  __device__ int columns_read(antidiagonal_arguments<T> const& a, int i) const {
+    return columns_of(minimum((i / a.per_block + 1) * a.per_block, rows) - 1);
+  }
 };
 
 /// One group of column tiles of one head: the tiles of an entry are numbered row by row.
@@ -83,28 +90,42 @@ struct antidiagonal_entry {
   }
 
   template <class T>
-  __device__ void count(folded_head const& f, tile_shape shape) {
+  __device__ void count(antidiagonal_arguments<T> const& a, folded_head const& f, tile_shape shape) {
     if (f.rows <= 0) return;
     width = minimum(antidiagonal_group, ceil_div(f.columns_of(f.rows - 1), shape.columns) - first_column);
     if (width <= 0) return;
-    // The first row tile whose last row sees the group's first column.
+    // The first row tile of which the group's first column is read.
     int const row = maximum(first_column * shape.columns - f.shift - f.first, 0);
-    first_row = row / shape.rows;
+    first_row = row / a.per_block * a.per_block / shape.rows;
     tiles = (ceil_div(f.rows, shape.rows) - first_row) * width;
   }
 };
 
-/// A tile of R as the kernels need it.
+/// What is stored of a tile of R.
+struct antidiagonal_tile {
+  float* logsums;  // of its first row and column
+  int rows;        // folded; −1: no more work
+  int columns;     // folded, that exist
+  int edge;        // row r sees the columns below edge + r
+};
+
+/// A tile for kernels that read tokens by their address.
 template <class T>
-struct antidiagonal_item {
+struct antidiagonal_item : antidiagonal_tile {
   T const* queries;  // the first token of its rows
   T const* keys;
-  float* logsums;  // of its first row and column
   int queries_left;  // tokens from `queries` on
   int keys_left;
-  int rows;     // folded; −1: no more work
-  int columns;  // folded, that exist
-  int edge;     // row r sees the columns below edge + r
+
+  /// At a row of the head's, kept ones counted, and a column.
+  __device__ void place(antidiagonal_arguments<T> const& a, folded_head const& f, int row, int column) {
+    where const& w = f.head.w;
+    int const stride = a.selector.stride, q = (f.first + row) * stride, k = column * stride;
+    queries = rows_at(a.in.q, a.in.shape, w.batch, w.query_head, f.head.q_start + q);
+    keys = rows_at(a.in.k, a.in.shape, w.batch, w.kv_head, f.head.k_start + k);
+    queries_left = minimum(w.q_len - q, rows * stride);
+    keys_left = w.k_len - k;
+  }
 };
 
 /// One CTA: counts the tiles of every entry, the heads left out that are routed elsewhere.
@@ -122,7 +143,7 @@ __global__ void __launch_bounds__(antidiagonal_plan_threads)
     if (number < a.entries()) {
       antidiagonal_entry entry(a, number);
       if (a.in.comes(entry.batch, entry.query_head)) {
-        entry.count<T>(folded_head(a, head_of(a.in, entry.batch, entry.query_head)), shape);
+        entry.count(a, folded_head(a, head_of(a.in, entry.batch, entry.query_head)), shape);
         tiles = static_cast<unsigned>(entry.tiles);
       }
     }
@@ -145,16 +166,15 @@ __global__ void __launch_bounds__(antidiagonal_plan_threads)
   if (threadIdx.x == 0) a.first[a.entries()] = before;
 }
 
-/// Draws the next tile with something to see; for one whole warp. `number` is kept from call to call, and
-/// starts as what draw_antidiagonal gives.
+/// Draws the next tile of which something is read; for one whole warp. `number` is kept from call to call,
+/// and starts as what draw_antidiagonal gives.
 template <class T>
 __device__ unsigned draw_antidiagonal(antidiagonal_arguments<T> const& a) {
   return threadIdx.x % 32 == 0 ? atomicAdd(a.next, 1u) : 0u;
 }
 
-template <class T>
-__device__ void next_antidiagonal(antidiagonal_arguments<T> const& a, tile_shape shape, unsigned& number,
-                                  antidiagonal_item<T>& item) {
+template <class T, class Item>
+__device__ void next_antidiagonal(antidiagonal_arguments<T> const& a, tile_shape shape, unsigned& number, Item& item) {
   int const lane = static_cast<int>(threadIdx.x % 32);
   for (;;) {
     unsigned const own = __shfl_sync(~0u, number, 0);
@@ -174,26 +194,40 @@ __device__ void next_antidiagonal(antidiagonal_arguments<T> const& a, tile_shape
     }
     antidiagonal_entry entry(a, low);
     folded_head const f(a, head_of(a.in, entry.batch, entry.query_head));
-    entry.count<T>(f, shape);
+    entry.count(a, f, shape);
     int const within = static_cast<int>(own - __ldg(a.first + low));
     int const row = (entry.first_row + within / entry.width) * shape.rows;
     int const column = (entry.first_column + within % entry.width) * shape.columns;
     int const rows = minimum(shape.rows, f.rows - row);
-    if (column >= f.columns_of(row + rows - 1)) continue;
+    if (column >= f.columns_read(a, row + rows - 1)) continue;
     if (lane == 0) {
-      where const& w = f.head.w;
-      int const stride = a.selector.stride, q = (f.first + row) * stride, k = column * stride;
-      item.queries = rows_at(a.in.q, a.in.shape, w.batch, w.query_head, f.head.q_start + q);
-      item.keys = rows_at(a.in.k, a.in.shape, w.batch, w.kv_head, f.head.k_start + k);
-      item.logsums = a.logsums_of(w.batch, w.query_head, row) + column / a.piece;
-      item.queries_left = minimum(w.q_len - q, rows * stride);
-      item.keys_left = w.k_len - k;
+      item.logsums = a.logsums_of(entry.batch, entry.query_head, row) + column / a.piece;
       item.rows = rows;
       item.columns = f.columns - column;
-      item.edge = w.causal ? f.first + row + f.shift + 1 - column : INT_MAX / 2;
+      item.edge = f.head.w.causal ? f.first + row + f.shift + 1 - column : INT_MAX / 2;
+      item.place(a, f, row, column);
     }
     return;
   }
+}
+
+/// Plans tiles of `shape`, and launches the kernel that draws them. Its arguments hold those of the plan.
+template <class T, class Arguments>
+void launch_logsum_tiles(antidiagonal_arguments<T> const& a, Arguments const& of_entry, void (*entry)(Arguments),
+                         tile_shape shape, int threads, int bytes, int device, cudaStream_t stream) {
+  std::int64_t const tiles = std::int64_t{ceil_div(a.rows, shape.rows)} * ceil_div(a.pitch * a.piece, shape.columns) *
+                             a.in.shape.batch * a.in.shape.query_heads;
+  require(tiles < (std::int64_t{1} << 31), "q", tiles, "fewer than 2^31 tiles of folded queries and keys");
+  int processors = 0, residents = 0;
+  cuda_call(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device), "cudaDeviceGetAttribute");
+  cuda_call(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&residents, entry, threads, static_cast<std::size_t>(bytes)),
+            "cudaOccupancyMaxActiveBlocksPerMultiprocessor");
+  plan_antidiagonal<T><<<1, antidiagonal_plan_threads, 0, stream>>>(a, shape);
+  cuda_call(cudaGetLastError(), "plan_antidiagonal");
+  auto const grid =
+      static_cast<unsigned>(minimum<std::int64_t>(tiles, std::int64_t{processors} * maximum(residents, 1)));
+  entry<<<grid, static_cast<unsigned>(threads), static_cast<std::size_t>(bytes), stream>>>(of_entry);
+  cuda_call(cudaGetLastError(), "antidiagonal_logsums");
 }
 
 }  // namespace elastic::detail

@@ -1,6 +1,6 @@
 // Antidiagonal selection on the device, in three launches: plan (antidiagonal_work.cuh), the log-sums of
-// the folded product, which are all that is kept of it (antidiagonal_logsums.cuh: S² / (8 · stride²) floats
-// for a head), and for each list
+// the folded product, which are all that is kept of it (antidiagonal_logsums.cuh, sm90/antidiagonal_logsums.cuh:
+// S² / (8 · stride²) floats for a head), and for each list
 //   A[I,J] = Σ_{a∈I} Σ_{pieces of J} 2^(logsum[a, piece] − log₂ Σ of the row),
 // its cut and its blocks in descending order. Masses are summed as integers of 2^−40, so that the running
 // sum of the rule is exact. Only heads that come to the selector are worked on; the others' lists are empty.
@@ -12,6 +12,7 @@
 #include <elastic/cuda/launch.cuh>
 #include <elastic/cuda/portable/antidiagonal_logsums.cuh>
 #include <elastic/cuda/portable/antidiagonal_logsums_float.cuh>
+#include <elastic/cuda/sm90/antidiagonal_logsums.cuh>
 
 namespace elastic {
 
@@ -66,8 +67,7 @@ __device__ void block_scores(antidiagonal_arguments<T> const& a, folded_head con
 }
 
 template <int Threads, class T>
-__global__ void __launch_bounds__(Threads)
-    cut_antidiagonal(__grid_constant__ antidiagonal_arguments<T> const a) {
+__global__ void __launch_bounds__(Threads) cut_antidiagonal(__grid_constant__ antidiagonal_arguments<T> const a) {
   extern __shared__ float held[];
   __shared__ typename list_writer<Threads>::shared memory;
   block_lists const& lists = a.lists;
@@ -124,25 +124,10 @@ antidiagonal_arguments<T> antidiagonal_arguments_of(antidiagonal const& s, probl
 }
 
 template <class T>
-void launch_logsums(antidiagonal_arguments<T> const& a, int device, cudaStream_t stream) {
-  auto const launch = [&](auto entry, tile_shape shape, int threads, int bytes) {
-    std::int64_t const tiles = std::int64_t{ceil_div(a.rows, shape.rows)} *
-                               ceil_div(a.pitch * a.piece, shape.columns) * a.in.shape.batch * a.in.shape.query_heads;
-    require(tiles < (std::int64_t{1} << 31), "q", tiles, "fewer than 2^31 tiles of folded queries and keys");
-    int processors = 0, residents = 0;
-    cuda_call(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device), "cudaDeviceGetAttribute");
-    cuda_call(
-        cudaOccupancyMaxActiveBlocksPerMultiprocessor(&residents, entry, threads, static_cast<std::size_t>(bytes)),
-        "cudaOccupancyMaxActiveBlocksPerMultiprocessor");
-    plan_antidiagonal<T><<<1, antidiagonal_plan_threads, 0, stream>>>(a, shape);
-    cuda_call(cudaGetLastError(), "plan_antidiagonal");
-    auto const grid = minimum<std::int64_t>(tiles, std::int64_t{processors} * maximum(residents, 1));
-    entry<<<static_cast<unsigned>(grid), static_cast<unsigned>(threads), static_cast<std::size_t>(bytes), stream>>>(a);
-    cuda_call(cudaGetLastError(), "antidiagonal_logsums");
-  };
+void portable_launch_logsums(antidiagonal_arguments<T> const& a, int device, cudaStream_t stream) {
   if constexpr (std::is_same_v<T, float>) {
     using kernel = float_logsum_kernel;
-    launch(antidiagonal_logsums_float<T>, kernel::shape, kernel::threads, 0);
+    launch_logsum_tiles(a, a, antidiagonal_logsums_float<T>, kernel::shape, kernel::threads, 0, device, stream);
   } else {
     using kernel = logsum_kernel<T>;
     auto const entry = antidiagonal_logsums<T>;
@@ -151,8 +136,16 @@ void launch_logsums(antidiagonal_arguments<T> const& a, int device, cudaStream_t
     cuda_call(cudaFuncGetAttributes(&attributes, entry), "cudaFuncGetAttributes");
     int const bytes = kernel::bytes(attributes.ptxVersion);
     cuda_call(cudaFuncSetAttribute(entry, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes), "cudaFuncSetAttribute");
-    launch(entry, kernel::shape, kernel::threads, bytes);
+    launch_logsum_tiles(a, a, entry, kernel::shape, kernel::threads, bytes, device, stream);
   }
+}
+
+/// By the Hopper kernel where it serves.
+template <class T>
+void launch_logsums(antidiagonal_arguments<T> const& a, cuda_device const& device, cudaStream_t stream) {
+  if constexpr (sm90_is_built)
+    if (sm90_launch_logsums(a, device.number, device.capability, stream)) return;
+  portable_launch_logsums(a, device.number, stream);
 }
 
 }  // namespace detail
@@ -171,7 +164,7 @@ void select_on(cuda_for<HeadDims...> const& backend, antidiagonal const& s, bloc
   detail::check_alignment("q", in.q);
   detail::check_alignment("k", in.k);
   require(scratch.size() >= scratch_bytes_on(backend, s, p), "scratch", scratch.size(), "scratch_bytes_on bytes");
-  int const device = detail::current_device().number;
+  detail::cuda_device const device = detail::current_device();
   cudaStream_t const stream = static_cast<cudaStream_t>(p.stream);
   workspace_cursor cursor(scratch.data());
   auto a = detail::antidiagonal_arguments_of<T>(s, p, cursor);

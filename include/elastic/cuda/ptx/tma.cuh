@@ -1,5 +1,6 @@
-// Bulk tensor copies (TMA, compute capability 9.0) of a box out of a (head_dim, seq, heads, batch) tensor, between
-// global and shared memory, by one thread. What a box has outside the tensor is read as zeros and never written.
+// Bulk tensor copies (TMA, compute capability 9.0) of a box out of a (head_dim, seq, heads, batch) tensor, or one
+// whose tokens are folded, (head_dim, fold, phase, heads, batch), between global and shared memory, by one thread. What
+// a box has outside the tensor is read as zeros and never written.
 #pragma once
 
 #include <cuda.h>
@@ -11,7 +12,11 @@
 namespace elastic::ptx {
 
 /// How long a box should stay in the L2 cache (createpolicy's encodings).
-enum class cache_policy : std::uint64_t { evict_first = 0x12f0000000000000, evict_last = 0x14f0000000000000 };
+enum class cache_policy : std::uint64_t {
+  evict_normal = 0x1000000000000000,
+  evict_first = 0x12f0000000000000,
+  evict_last = 0x14f0000000000000
+};
 
 /// Starts at (column, row, head, batch). `landed` is told the bytes as they land; zeros count too.
 __device__ __forceinline__ void load_box(void* to, CUtensorMap const* map, mbarrier& landed, int column, int row,
@@ -20,6 +25,17 @@ __device__ __forceinline__ void load_box(void* to, CUtensorMap const* map, mbarr
       "cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.L2::cache_hint "
       "[%0], [%1, {%3, %4, %5, %6}], [%2], %7;" ::"r"(shared_address(to)),
       "l"(map), "r"(shared_address(&landed)), "r"(column), "r"(row), "r"(head), "r"(batch),
+      "l"(static_cast<std::uint64_t>(policy))
+      : "memory");
+}
+
+/// Starts at (column, fold, phase, head, batch).
+__device__ __forceinline__ void load_folded_box(void* to, CUtensorMap const* map, mbarrier& landed, int column,
+                                                int fold, int phase, int head, int batch, cache_policy policy) {
+  asm volatile(
+      "cp.async.bulk.tensor.5d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.L2::cache_hint "
+      "[%0], [%1, {%3, %4, %5, %6, %7}], [%2], %8;" ::"r"(shared_address(to)),
+      "l"(map), "r"(shared_address(&landed)), "r"(column), "r"(fold), "r"(phase), "r"(head), "r"(batch),
       "l"(static_cast<std::uint64_t>(policy))
       : "memory");
 }

@@ -38,6 +38,7 @@ __device__ __forceinline__ void pin(float (&d)[N]) {
 #define ELASTIC_ACCUMULATORS_48(d) \
   ELASTIC_ACCUMULATORS_32(d), ELASTIC_ACCUMULATORS_8((d) + 32), ELASTIC_ACCUMULATORS_8((d) + 40)
 #define ELASTIC_ACCUMULATORS_64(d) ELASTIC_ACCUMULATORS_32(d), ELASTIC_ACCUMULATORS_32((d) + 32)
+#define ELASTIC_ACCUMULATORS_96(d) ELASTIC_ACCUMULATORS_64(d), ELASTIC_ACCUMULATORS_32((d) + 64)
 #define ELASTIC_REGISTERS_32                                               \
   "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, " \
   "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
@@ -47,11 +48,16 @@ __device__ __forceinline__ void pin(float (&d)[N]) {
 #define ELASTIC_REGISTERS_64 \
   ELASTIC_REGISTERS_48       \
   ", %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+#define ELASTIC_REGISTERS_96                                                         \
+  ELASTIC_REGISTERS_64                                                               \
+  ", %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79" \
+  ", %80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95"
 
 // Both operands in shared memory, both with their 16 products of a step side by side ("K-major"). The operands'
 // numbers follow those of the accumulators.
 #define ELASTIC_SHARED_OPERANDS_32 "mov.b64 da, {%32, %34};\nmov.b64 db, {%33, %34};\nsetp.ne.b32 p, %35, 0;\n"
 #define ELASTIC_SHARED_OPERANDS_64 "mov.b64 da, {%64, %66};\nmov.b64 db, {%65, %66};\nsetp.ne.b32 p, %67, 0;\n"
+#define ELASTIC_SHARED_OPERANDS_96 "mov.b64 da, {%96, %98};\nmov.b64 db, {%97, %98};\nsetp.ne.b32 p, %99, 0;\n"
 #define ELASTIC_WGMMA_SHARED(shape, type, count)                                                          \
   asm volatile("{\n.reg .pred p;\n.reg .b64 da, db;\n" ELASTIC_SHARED_OPERANDS_##count                    \
                "wgmma.mma_async.sync.aligned." shape ".f32." type "." type " {" ELASTIC_REGISTERS_##count \
@@ -76,9 +82,13 @@ __device__ __forceinline__ void pin(float (&d)[N]) {
 /// d = a·b, or d += a·b where `add`: a is 64 × 16, b is Columns × 16.
 template <class T, int Columns>
 __device__ __forceinline__ void wgmma_shared(float* d, std::uint32_t from_a, std::uint32_t from_b, bool add) {
-  static_assert(Columns == 64 || Columns == 128);
+  static_assert(Columns == 64 || Columns == 128 || Columns == 192);
   constexpr bool is_half = std::is_same_v<T, half>;
-  if constexpr (Columns == 128 && is_half)
+  if constexpr (Columns == 192 && is_half)
+    ELASTIC_WGMMA_SHARED("m64n192k16", "f16", 96);
+  else if constexpr (Columns == 192)
+    ELASTIC_WGMMA_SHARED("m64n192k16", "bf16", 96);
+  else if constexpr (Columns == 128 && is_half)
     ELASTIC_WGMMA_SHARED("m64n128k16", "f16", 64);
   else if constexpr (Columns == 128)
     ELASTIC_WGMMA_SHARED("m64n128k16", "bf16", 64);
@@ -111,11 +121,14 @@ __device__ __forceinline__ void wgmma_registers(float* d, std::uint32_t const* a
 #undef ELASTIC_ACCUMULATORS_32
 #undef ELASTIC_ACCUMULATORS_48
 #undef ELASTIC_ACCUMULATORS_64
+#undef ELASTIC_ACCUMULATORS_96
 #undef ELASTIC_REGISTERS_32
 #undef ELASTIC_REGISTERS_48
 #undef ELASTIC_REGISTERS_64
+#undef ELASTIC_REGISTERS_96
 #undef ELASTIC_SHARED_OPERANDS_32
 #undef ELASTIC_SHARED_OPERANDS_64
+#undef ELASTIC_SHARED_OPERANDS_96
 #undef ELASTIC_SHARED_OPERAND_32
 #undef ELASTIC_SHARED_OPERAND_48
 #undef ELASTIC_SHARED_OPERAND_64

@@ -45,27 +45,50 @@ inline auto tensor_map_encoder() {
   return found;
 }
 
-/// Boxes of one panel of 64 columns and `rows` rows, swizzled by 128 bytes. The view is one that can be described. The
-/// last panel of head dim 96 reaches past it: 32 columns of zeros, never written.
-template <class T>
-CUtensorMap make_tensor_map(heads_view<T> const& view, int rows) {
-  constexpr bool is_half = std::is_same_v<std::remove_const_t<T>, half>;
-  int const order[3] = {1, 2, 0};  // seq, heads, batch
-  cuuint64_t extents[4] = {static_cast<cuuint64_t>(view.extents[3])}, strides[3];
-  for (int i = 0; i < 3; ++i) {
-    bool const several = view.extents[order[i]] > 1;
-    extents[i + 1] = static_cast<cuuint64_t>(view.extents[order[i]]);
-    strides[i] = several ? static_cast<cuuint64_t>(view.strides[order[i]]) * sizeof(T) : 16;
-  }
-  cuuint32_t const box[4] = {panel_columns, static_cast<cuuint32_t>(rows), 1, 1}, steps[4] = {1, 1, 1, 1};
+/// Boxes of one panel of 64 columns and `rows` positions of the second dimension, swizzled by 128 bytes. `strides`
+/// are those of all dimensions but the first, in bytes.
+template <class T, int Rank>
+CUtensorMap encode_tensor_map(T const* data, cuuint64_t const (&extents)[Rank], cuuint64_t const (&strides)[Rank - 1],
+                              int rows) {
+  constexpr auto type = std::is_same_v<T, half> ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16;
+  cuuint32_t box[Rank], steps[Rank];
+  for (int i = 0; i < Rank; ++i) box[i] = steps[i] = 1;
+  box[0] = panel_columns;
+  box[1] = static_cast<cuuint32_t>(rows);
   CUtensorMap map;
-  CUresult const status = tensor_map_encoder()(
-      &map, is_half ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 4,
-      const_cast<std::remove_const_t<T>*>(view.data), extents, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
-      CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  CUresult const status = tensor_map_encoder()(&map, type, Rank, const_cast<T*>(data), extents, strides, box, steps,
+                                               CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+                                               CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   if (status != CUDA_SUCCESS)
     throw cuda_error("cuTensorMapEncodeTiled", __FILE__, __LINE__, static_cast<int>(status), "a tensor was refused");
   return map;
+}
+
+/// A dimension's stride in bytes; one position needs none, but TMA wants a number.
+template <class T>
+cuuint64_t tensor_map_stride(heads_view<T> const& view, int dimension) {
+  return view.extents[dimension] > 1 ? static_cast<cuuint64_t>(view.strides[dimension]) * sizeof(T) : 16;
+}
+
+/// (head_dim, seq, heads, batch). The view is one that can be described. The last panel of head dim 96 reaches past it:
+/// 32 columns of zeros, never written.
+template <class T>
+CUtensorMap make_tensor_map(heads_view<T> const& view, int rows) {
+  int const order[4] = {3, 1, 2, 0};
+  cuuint64_t extents[4], strides[3];
+  for (int i = 0; i < 4; ++i) extents[i] = static_cast<cuuint64_t>(view.extents[order[i]]);
+  for (int i = 0; i < 3; ++i) strides[i] = tensor_map_stride(view, order[i + 1]);
+  return encode_tensor_map<std::remove_const_t<T>>(view.data, extents, strides, rows);
+}
+
+/// (head_dim, fold, phase, heads, batch): token fold · stride + phase, of the first `folds` folds alone.
+template <class T>
+CUtensorMap make_folded_tensor_map(heads_view<T> const& view, int stride, std::int64_t folds, int rows) {
+  cuuint64_t const token = tensor_map_stride(view, 1), width = static_cast<cuuint64_t>(stride);
+  cuuint64_t const extents[5] = {static_cast<cuuint64_t>(view.extents[3]), static_cast<cuuint64_t>(folds), width,
+                                 static_cast<cuuint64_t>(view.extents[2]), static_cast<cuuint64_t>(view.extents[0])};
+  cuuint64_t const strides[4] = {token * width, token, tensor_map_stride(view, 2), tensor_map_stride(view, 0)};
+  return encode_tensor_map<std::remove_const_t<T>>(view.data, extents, strides, rows);
 }
 
 }  // namespace elastic::detail
