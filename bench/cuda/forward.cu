@@ -14,30 +14,6 @@ namespace {
 
 using namespace bench;
 
-/// Of a multiprocessor's tensor cores, 4096 operations a cycle on Hopper, for a tile of 128 × 64 by 128.
-constexpr double tile_cycles = 1024;
-
-template <class M>
-using attend_with = attention<M, fixed_router, gpu>;
-
-std::vector<std::int32_t> routes_at(double sparsity) {
-  problem p;
-  p.query_heads = query_heads;
-  p.kv_heads = kv_heads;
-  std::vector<std::int32_t> routes;
-  for (int h = 0; h < query_heads; ++h) routes.push_back(ratio_router{sparsity}(p, 0, h, 2));
-  return routes;
-}
-
-template <class M>
-double tiles(M const& mode, problem const& p, std::vector<std::int32_t> const& routes) {
-  double sum = 0;
-  for (int h = 0; h < query_heads; ++h)
-    for (int i = 0; i < ceil_div(p.q_len, 128); ++i)
-      sum += tiles_of(mode, locate(p, 0, h, routes[static_cast<std::size_t>(h)]), i, {128, 64}).count;
-  return sum;
-}
-
 /// `variant(length)` is the attention to time; for a small problem one that leaves keys out there too.
 template <class Variant>
 void forward(benchmark::State& state, Variant const& variant, std::vector<std::int32_t> const& routes,
@@ -106,7 +82,7 @@ int const registered = [] {
                       std::vector<std::int64_t> const& seconds) {
     by_events(name, body)
         ->ArgNames({"S", second, "cold"})
-        ->ArgsProduct({{8192, 16384, 32768, 131072}, seconds, {0, 1}});
+        ->ArgsProduct({{8192, 16384, 32768, 65536, 131072}, seconds, {0, 1}});
   };
   auto const sparsity = [](benchmark::State const& s) { return static_cast<double>(s.range(1)) / 100; };
   streaming const many{.sink = 1, .local = 16}, few{.sink = 1, .local = 1};

@@ -70,29 +70,37 @@ inline int device_attribute(cudaDeviceAttr attribute) {
 
 inline int multiprocessors() { return device_attribute(cudaDevAttrMultiProcessorCount); }
 
+struct head_shape {
+  int query = query_heads, kv = kv_heads, dim = head_dim;
+};
+
 /// Q, K, V, room for the output, and an assignment, batch 1.
-struct device_tensors {
+template <element T>
+struct device_tensors_of {
   int length;
-  drawn_buffer<bfloat16> q_memory, k_memory, v_memory;
-  device_buffer<bfloat16> out_memory;
+  head_shape heads;
+  drawn_buffer<T> q_memory, k_memory, v_memory;
+  device_buffer<T> out_memory;
   device_buffer<std::int32_t> routes;
 
-  explicit device_tensors(int n)
+  explicit device_tensors_of(int n, head_shape of = {})
       : length(n),
-        q_memory(std::int64_t{n} * query_heads * head_dim, 1),
-        k_memory(std::int64_t{n} * kv_heads * head_dim, 2, kv_heads * head_dim),
-        v_memory(std::int64_t{n} * kv_heads * head_dim, 3),
+        heads(of),
+        q_memory(std::int64_t{n} * of.query * of.dim, 1),
+        k_memory(std::int64_t{n} * of.kv * of.dim, 2, of.kv * of.dim),
+        v_memory(std::int64_t{n} * of.kv * of.dim, 3),
         out_memory(q_memory.size()),
-        routes(query_heads) {
-    routes.write(std::vector<std::int32_t>(query_heads, 0));
+        routes(static_cast<std::size_t>(of.query)) {
+    routes.write(std::vector<std::int32_t>(routes.size(), 0));
   }
 
-  heads_view<bfloat16 const> q() const { return {q_memory.data(), {1, length, query_heads, head_dim}}; }
-  heads_view<bfloat16 const> k() const { return {k_memory.data(), {1, length, kv_heads, head_dim}}; }
-  heads_view<bfloat16 const> v() const { return {v_memory.data(), {1, length, kv_heads, head_dim}}; }
-  heads_view<bfloat16> out() const { return {out_memory.data(), {1, length, query_heads, head_dim}}; }
-  assignment_view assignment() const { return {routes.data(), {1, query_heads}}; }
+  heads_view<T const> q() const { return {q_memory.data(), {1, length, heads.query, heads.dim}}; }
+  heads_view<T const> k() const { return {k_memory.data(), {1, length, heads.kv, heads.dim}}; }
+  heads_view<T const> v() const { return {v_memory.data(), {1, length, heads.kv, heads.dim}}; }
+  heads_view<T> out() const { return {out_memory.data(), {1, length, heads.query, heads.dim}}; }
+  assignment_view assignment() const { return {routes.data(), {1, heads.query}}; }
 };
+using device_tensors = device_tensors_of<bfloat16>;
 
 /// Those of one length at a time, kept for the benchmarks that follow.
 inline device_tensors const& tensors_of(int length) {
@@ -113,38 +121,38 @@ inline options on_stream(cudaStream_t stream) {
 inline constexpr int small_length = 333;
 
 /// Host tensors of a small problem, and what was selected for it, where the host can read it.
-template <class Attention>
-using inspection = std::function<std::string(tensors<bfloat16> const&, typename Attention::selected const&)>;
+template <class Attention, element T = bfloat16>
+using inspection = std::function<std::string(tensors<T> const&, typename Attention::selected const&)>;
 
 /// What is wrong with the outputs of a small problem, given what the device selected for it, or nothing. `inspect` may
 /// look at that.
-template <class Attention>
+template <element T = bfloat16, class Attention>
 std::string small_problem_fault(Attention const& attend, std::vector<std::int32_t> const& routes,
-                                inspection<Attention> const& inspect = {}) {
-  tensors<bfloat16> host(1, small_length, small_length, query_heads, kv_heads, head_dim, 7);
-  auto const upload = [](std::vector<bfloat16> const& values) { return std::span<bfloat16 const>(values); };
-  device_buffer<bfloat16> const q(upload(host.q_data)), k(upload(host.k_data)), v(upload(host.v_data)),
-      out(upload(std::vector<bfloat16>(host.out_data.size(), bfloat16(NAN))));
+                                inspection<Attention, T> const& inspect = {}, head_shape heads = {}, options o = {}) {
+  tensors<T> host(1, small_length, small_length, heads.query, heads.kv, heads.dim, 7);
+  auto const upload = [](std::vector<T> const& values) { return std::span<T const>(values); };
+  device_buffer<T> const q(upload(host.q_data)), k(upload(host.k_data)), v(upload(host.v_data)),
+      out(upload(std::vector<T>(host.out_data.size(), T(NAN))));
   device_buffer<std::int32_t> const assigned{std::span<std::int32_t const>(routes)};
-  auto const on_device = [](heads_view<bfloat16 const> view, device_buffer<bfloat16> const& memory) {
+  auto const on_device = [](heads_view<T const> view, device_buffer<T> const& memory) {
     view.data = memory.data();
     return view;
   };
-  heads_view<bfloat16 const> const Q = on_device(host.q(), q), K = on_device(host.k(), k), V = on_device(host.v(), v);
-  problem const p = attend.shape(Q, K);
+  heads_view<T const> const Q = on_device(host.q(), q), K = on_device(host.k(), k), V = on_device(host.v(), v);
+  problem const p = attend.shape(Q, K, o);
   device_buffer<std::byte> const space(attend.workspace_bytes(p));
   workspace const memory(space.data(), space.size());
-  const_assignment_view const assignment(assigned.data(), {1, query_heads});
-  attend.select(Q, K, assignment, memory);
-  attend.forward(Q, K, V, heads_view<bfloat16>(out.data(), {1, small_length, query_heads, head_dim}), {}, assignment,
-                 memory);
+  const_assignment_view const assignment(assigned.data(), {1, heads.query});
+  attend.select(Q, K, assignment, memory, o);
+  attend.forward(Q, K, V, heads_view<T>(out.data(), {1, small_length, heads.query, heads.dim}), {}, assignment, memory,
+                 o);
   host.out_data = out.read();
   readable_workspace const readable(attend.backend(), memory);
   auto const selected = attend.selected_in(p, readable);
   if (inspect)
     if (std::string const wrong = inspect(host, selected); !wrong.empty()) return wrong;
-  return differs_from_oracle(selected, p, const_assignment_view(routes.data(), {1, query_heads}), host.q(),
-                             plain_keys<bfloat16>{host.k(), host.v()}, heads_view<bfloat16 const>(host.out()));
+  return differs_from_oracle(selected, p, const_assignment_view(routes.data(), {1, heads.query}), host.q(),
+                             plain_keys<T>{host.k(), host.v()}, heads_view<T const>(host.out()));
 }
 
 /// The same check is made once, however many lengths are timed.
@@ -315,6 +323,32 @@ inline benchmark::internal::Benchmark* by_events(char const* name, std::function
       ->UseManualTime()
       ->Unit(benchmark::kMillisecond)
       ->Iterations(iterations);
+}
+
+/// Of a multiprocessor's tensor cores, 4096 operations a cycle on Hopper, for a tile of 128 × 64 by 128.
+inline constexpr double tile_cycles = 1024;
+
+template <class M>
+using attend_with = attention<M, fixed_router, gpu>;
+
+/// Routes of a share of sparse heads.
+inline std::vector<std::int32_t> routes_at(double sparsity) {
+  problem p;
+  p.query_heads = query_heads;
+  p.kv_heads = kv_heads;
+  std::vector<std::int32_t> routes;
+  for (int h = 0; h < query_heads; ++h) routes.push_back(ratio_router{sparsity}(p, 0, h, 2));
+  return routes;
+}
+
+/// Tiles of 128 × 64 that all heads visit.
+template <class M>
+double tiles(M const& mode, problem const& p, std::vector<std::int32_t> const& routes) {
+  double sum = 0;
+  for (int h = 0; h < query_heads; ++h)
+    for (int i = 0; i < ceil_div(p.q_len, 128); ++i)
+      sum += tiles_of(mode, locate(p, 0, h, routes[static_cast<std::size_t>(h)]), i, {128, 64}).count;
+  return sum;
 }
 
 }  // namespace bench

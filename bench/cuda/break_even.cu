@@ -1,0 +1,109 @@
+// Break-even on the CUDA backend: full attention, antidiagonal, and auto_dense of it in turn over a grid of lengths and
+// densities, 32 query and 8 KV heads, head dim 128, bfloat16, causal, batch 1, each as one graph. On independent normal
+// inputs the share of the blocks that antidiagonal keeps is about its threshold. "chose_dense" is the decision before
+// selection, given the density that the selector will keep; "slower" is what it loses against the better of both, by
+// the larger of two medians of ratios. select_ms and attend_ms, each in a graph of its own, are what cost models are
+// fitted to. Arguments: length, per cent asked for.
+#include <support/device.cuh>
+
+namespace {
+
+using namespace bench;
+
+using chosen_mode = auto_dense<antidiagonal>;
+
+/// Select and forward of one attention, in one graph.
+template <class M>
+class whole {
+ public:
+  whole(M const& mode, device_tensors const& on)
+      : attend_{mode},
+        on_(on),
+        space_(attend_.workspace_bytes(attend_.shape(on.q(), on.k()))),
+        run_(1, [this](cudaStream_t s) { select(s), forward(s); }) {}
+
+  void operator()(cudaStream_t s) const { run_(s); }
+  void select(cudaStream_t s) const {
+    if constexpr (selects<M>) attend_.select(on_.q(), on_.k(), on_.assignment(), memory(), on_stream(s));
+  }
+  void forward(cudaStream_t s) const {
+    attend_.forward(on_.q(), on_.k(), on_.v(), on_.out(), {}, on_.assignment(), memory(), on_stream(s));
+  }
+  workspace memory() const { return {space_.data(), space_.size()}; }
+  attention<M, fixed_router, gpu> const& attend() const { return attend_; }
+  problem shape() const { return attend_.shape(on_.q(), on_.k()); }
+
+ private:
+  attention<M, fixed_router, gpu> attend_;
+  device_tensors const& on_;
+  device_buffer<std::byte> space_;
+  replayed run_;
+};
+
+double median_ratio(std::vector<double> const& a, std::vector<double> const& b) {
+  std::vector<double> ratios;
+  for (std::size_t i = 0; i < a.size(); ++i) ratios.push_back(a[i] / b[i]);
+  return median(ratios);
+}
+
+void compare(benchmark::State& state, int stride) {
+  int const length = static_cast<int>(state.range(0));
+  antidiagonal const selector{.stride = stride, .threshold = static_cast<float>(state.range(1)) / 100};
+  device_tensors const& on = tensors_of(length);
+  on.routes.write(std::vector<std::int32_t>(query_heads, 0));
+  whole<full> const dense(full{}, on);
+  whole<antidiagonal> const sparse(selector, on);
+  problem const p = sparse.shape();
+  readable_workspace const readable(sparse.attend().backend(), sparse.memory());
+  std::vector<std::int32_t> const routes(query_heads, 0);
+  double const density = tiles(sparse.attend().selected_in(p, readable), p, routes) / tiles(full{}, p, routes);
+  cost_model const costs = costs_on(sparse.attend().backend().kernel<bfloat16>(p), selector);
+  chosen_mode const before{selector, costs, static_cast<float>(density)};
+
+  for (float const expected : {0.f, 1.f}) {
+    std::string const wrong =
+        once("auto_dense " + std::to_string(stride) + (expected == 0 ? " sparse" : " dense"), [&] {
+          return small_problem_fault(attention<chosen_mode, fixed_router, gpu>{chosen_mode{selector, costs, expected}},
+                                     routes);
+        });
+    if (!wrong.empty()) return state.SkipWithError(wrong.c_str());
+  }
+
+  whole<chosen_mode> const chosen(before, on);
+  replayed const selecting(1, [&](cudaStream_t s) { sparse.select(s); }),
+      attending(1, [&](cudaStream_t s) { sparse.forward(s); });
+  device_clock clock;
+  std::vector<double> dense_ms, sparse_ms, select_ms, attend_ms, chosen_ms;
+  auto const all = [&] {
+    dense_ms.push_back(clock.milliseconds(std::cref(dense)));
+    chosen_ms.push_back(clock.milliseconds(std::cref(chosen)));
+    sparse_ms.push_back(clock.milliseconds(std::cref(sparse)));
+    select_ms.push_back(clock.milliseconds(std::cref(selecting)));
+    attend_ms.push_back(clock.milliseconds(std::cref(attending)));
+  };
+  all();
+  for (auto* times : {&dense_ms, &sparse_ms, &select_ms, &attend_ms, &chosen_ms}) times->clear();
+  for (auto _ : state) {
+    all();
+    state.SetIterationTime(chosen_ms.back() * 1e-3);
+  }
+  state.counters["density"] = density;
+  state.counters["break_even"] = before.break_even(p);
+  state.counters["chose_dense"] = before.goes_dense(p);
+  state.counters["dense_ms"] = median(dense_ms);
+  state.counters["select_ms"] = median(select_ms);
+  state.counters["attend_ms"] = median(attend_ms);
+  state.counters["sparse_ms"] = median(sparse_ms);
+  state.counters["chosen_ms"] = median(chosen_ms);
+  state.counters["slower"] = std::max(median_ratio(chosen_ms, dense_ms), median_ratio(chosen_ms, sparse_ms)) - 1;
+}
+
+int const registered = [] {
+  for (int const stride : {16, 8})
+    by_events(("antidiagonal_" + std::to_string(stride)).c_str(), [=](benchmark::State& s) { compare(s, stride); })
+        ->ArgNames({"S", "percent"})
+        ->ArgsProduct({{1024, 2048, 4096, 8192, 16384, 32768, 65536}, {10, 30, 50, 70, 85, 95, 100}});
+  return 0;
+}();
+
+}  // namespace
