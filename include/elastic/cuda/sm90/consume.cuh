@@ -32,7 +32,7 @@ struct sm90_consumer {
   softmax_rows rows;
   ring_place slot{1, 1};  // of the current item
   int phase = 0;
-  bool storing = false;       // the slot before is still being read by its store
+  bool storing = false;       // the item before has not been handed back: its store may still read the slot
   bool holds_values = false;  // of the turn before
 
   __device__ __forceinline__ sm90_consumer(Arguments const& arguments, Shared& s, layout const& l, int warpgroup, int t)
@@ -132,7 +132,7 @@ struct sm90_consumer {
     auto const& item = shared.items[slot_of_item];
     float2 const weight = finish_rows(a, item, at(), rows, factor);
     if constexpr (Kernel::one_query_slot)
-      store_registers<head_dim, T>(a, item, me, at(), weight, output);
+      store_registers<head_dim, T>(a, item, at(), weight, output);
     else
       store_output<head_dim, T>(a, item, me, thread, weight, output, tiles.queries(slot_of_item, me));
   }
@@ -151,8 +151,8 @@ struct sm90_consumer {
   template <int Stage>
   __device__ __forceinline__ bool turn(probabilities& now, probabilities& next) {
     int const parity = Stage == 1 ? phase : phase ^ 1;
-    if (storing && thread == 0) {
-      ptx::wait_stores_read();
+    if (storing) {
+      if (thread == 0) ptx::wait_stores_read();
       ptx::arrive(shared.item_done[slot.at ^ 1]);
     }
     storing = false;

@@ -60,7 +60,6 @@ __device__ __forceinline__ void store_output(Arguments const& a, Item const& ite
                         ptx::pack<T>(o[0] * weight.x, o[1] * weight.x), ptx::pack<T>(o[2] * weight.y, o[3] * weight.y),
                         ptx::pack<T>(o[4] * weight.x, o[5] * weight.x), ptx::pack<T>(o[6] * weight.y, o[7] * weight.y));
   }
-  // Read before the barrier: behind it thread 0 alone, which hands the slot back, may look at an item of all rows.
   int const first = item.first + warpgroup * sm90_consumer_rows, rows = item.rows - warpgroup * sm90_consumer_rows;
   std::int64_t const slab = a.shape.packed() ? 0 : item.w.batch;
   ptx::fence_async();
@@ -82,20 +81,17 @@ __device__ __forceinline__ void store_output(Arguments const& a, Item const& ite
     for (int i = thread; i < rows * chunks; i += 128)
       *reinterpret_cast<uint4*>(out + i / chunks * a.out.strides[1] + i % chunks * 8) =
           *reinterpret_cast<uint4 const*>(slice + chunk_offset(i / chunks, i % chunks, sm90_consumer_rows));
-    ptx::sync_named(1 + warpgroup, 128);
   }
 }
 
 /// Threads of a row exchange by twos, so that four of them write 32 bytes side by side.
 template <int HeadDim, class T, class Arguments, class Item>
-__device__ __forceinline__ void store_registers(Arguments const& a, Item const& item, int warpgroup,
-                                                fragment_place const& at, float2 weight,
-                                                float const (&output)[HeadDim / 2]) {
+__device__ __forceinline__ void store_registers(Arguments const& a, Item const& item, fragment_place const& at,
+                                                float2 weight, float const (&output)[HeadDim / 2]) {
   int const rows = item.rows;
   std::int64_t const slab = a.shape.packed() ? 0 : item.w.batch;
   T* const out = a.out.data + slab * a.out.strides[0] + item.w.query_head * a.out.strides[2] +
                  (std::int64_t{item.q_start} + item.first) * a.out.strides[1];
-  ptx::sync_named(1 + warpgroup, 128);  // all have read the item: thread 0 may hand it back
   bool const odd = at.column % 4 != 0;
 #pragma unroll
   for (int r = 0; r < 2; ++r) {

@@ -138,8 +138,7 @@ struct sm90_loader {
         before = now;
       }
       load_values(item, before);
-      __syncwarp();
-      if (lane == 0) ptx::arrive(shared.item_done[slot.at]);
+      ptx::arrive(shared.item_done[slot.at]);
     }
     ptx::wait(shared.keys_done[keys.at], keys.parity);
     if (lane == 0) {

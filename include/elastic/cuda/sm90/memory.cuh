@@ -62,7 +62,7 @@ struct sm90_shared {
     for (int i = 0; i < sm90_item_slots; ++i) {
       ptx::init(item_ready[i], 1);
       ptx::init(queries_ready[i], 1);
-      ptx::init(item_done[i], sm90_consumers + 1);
+      ptx::init(item_done[i], 128 * sm90_consumers + 32);  // every thread that reads an item
     }
     ptx::init(queries_done, consumer_warps);
     for (int i = 0; i < sm90_stages; ++i) {
