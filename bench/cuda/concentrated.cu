@@ -1,8 +1,8 @@
 // A selector's best case, everything included: retrieval heads through antidiagonal, the others streaming (1 sink block
 // and 16 local ones), 75% of the heads sparse, on the concentrated inputs of support/inputs.hpp drawn on the device.
 // Select and forward of 32 query and 8 KV heads, head dim 128, bfloat16, causal, batch 1, in one graph, in turn with
-// dense attention. "kept" is the share of the causal tiles of 64 keys that the selecting heads visit in the last chunk of
-// query rows. Argument: length.
+// dense attention. "kept" is the share of the causal tiles of 64 keys that the selecting heads visit in the last chunk
+// of query rows. Argument: length.
 #include <cmath>
 
 #include <support/device.cuh>

@@ -3,8 +3,8 @@
 // timed in turn with dense attention: of_ideal is the dense time × the tiles of 128 × 64 that the mode visits ÷ those
 // that dense visits, ÷ its own time. FLOP/s count visited tiles, scaled so that dense causal is 2·S²·d·H.
 // tensor_share is the part of the cycles, at the frequency of the multiprocessors meanwhile, in which Hopper's tensor
-// cores work on visited tiles. Arguments: length; per cent of heads on the sparse mode, or of blocks kept; 1 for an
-// emptied L2 cache.
+// cores work on visited tiles. busy_ms is one launch among many back to back, in batches of 50 ms or more. Arguments:
+// length; per cent of heads on the sparse mode, or of blocks kept; 1 for an emptied L2 cache.
 #include <random>
 #include <typeinfo>
 
@@ -44,6 +44,7 @@ void forward(benchmark::State& state, Variant const& variant, std::vector<std::i
   double const visited = tiles(attend.selected_in(p, readable), p, routes), share = visited / tiles(full{}, p, routes);
   double const dense_flops = 2. * length * length * head_dim * query_heads;
   state.counters["ms"] = ms.run;
+  if (state.range(2) == 0) state.counters["busy_ms"] = busy_milliseconds(std::cref(run), ms.run);
   state.counters["FLOP/s"] = dense_flops * share / ms.run * 1e3;
   state.counters["MHz"] = ms.megahertz;
   state.counters["tensor_share"] = visited * tile_cycles / (multiprocessors() * ms.run * ms.megahertz * 1e3);

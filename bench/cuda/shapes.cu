@@ -36,6 +36,7 @@ void dense(benchmark::State& state, bool causal) {
   for (int i = 0; i < ceil_div(length, 128); ++i) visited += tiles_of(full{}, locate(p, 0, 0, 0), i, {128, 64}).count;
   visited *= heads.query;
   state.counters["ms"] = ms.run;
+  state.counters["busy_ms"] = busy_milliseconds(std::cref(run), ms.run);
   state.counters["FLOP/s"] = (causal ? 2. : 4.) * length * length * HeadDim * heads.query / ms.run * 1e3;
   state.counters["MHz"] = ms.megahertz;
   state.counters["tensor_share"] =

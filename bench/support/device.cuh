@@ -15,6 +15,7 @@
 #include <span>
 #include <string>
 #include <thread>
+#include <type_traits>
 #include <vector>
 
 #include <benchmark/benchmark.h>
@@ -128,7 +129,8 @@ using inspection = std::function<std::string(tensors<T> const&, typename Attenti
 /// look at that.
 template <element T = bfloat16, class Attention>
 std::string small_problem_fault(Attention const& attend, std::vector<std::int32_t> const& routes,
-                                inspection<Attention, T> const& inspect = {}, head_shape heads = {}, options o = {}) {
+                                std::type_identity_t<inspection<Attention, T>> const& inspect = {},
+                                head_shape heads = {}, options o = {}) {
   tensors<T> host(1, small_length, small_length, heads.query, heads.kv, heads.dim, 7);
   auto const upload = [](std::vector<T> const& values) { return std::span<T const>(values); };
   device_buffer<T> const q(upload(host.q_data)), k(upload(host.k_data)), v(upload(host.v_data)),
@@ -306,6 +308,18 @@ inline times time_in_turn(benchmark::State& state, bool cold, work const& run, w
     if (baseline) baselines.push_back(time(baseline));
   }
   return {median(runs), median(baselines), median(rates)};
+}
+
+/// Milliseconds of one run among many, back to back for 50 ms or more: a busy card's clock falls.
+inline double busy_milliseconds(work const& run, double about) {
+  int const count = static_cast<int>(std::clamp(50 / about, 3., 50.));
+  device_clock clock;
+  std::vector<double> all;
+  for (int i = 0; i < 6; ++i)
+    all.push_back(clock.milliseconds([&](cudaStream_t s) {
+      for (int j = 0; j < count; ++j) run(s);
+    }) / count);
+  return median({all.begin() + 1, all.end()});
 }
 
 /// Registers a benchmark of this folder, which reports what it throws, such as that there is no device. 9 iterations
