@@ -2,8 +2,9 @@
 // densities, 32 query and 8 KV heads, head dim 128, bfloat16, causal, batch 1, each as one graph. On independent normal
 // inputs the share of the blocks that antidiagonal keeps is about its threshold. "chose_dense" is the decision before
 // selection, given the density that the selector will keep; "slower" is what it loses against the better of both, by
-// the larger of two medians of ratios. select_ms and attend_ms, each in a graph of its own, are what cost models are
-// fitted to. Arguments: length, per cent asked for.
+// the larger of two medians of ratios. "heads_dense" and "after_slower" are the same of the decision after selection,
+// head by head: attending alone. select_ms and attend_ms, each in a graph of its own, are what cost models are fitted
+// to. Arguments: length, per cent asked for.
 #include <support/device.cuh>
 
 namespace {
@@ -60,29 +61,35 @@ void compare(benchmark::State& state, int stride) {
   cost_model const costs = costs_on(sparse.attend().backend().kernel<bfloat16>(p), selector);
   chosen_mode const before{selector, costs, static_cast<float>(density)};
 
-  for (float const expected : {0.f, 1.f}) {
-    std::string const wrong =
-        once("auto_dense " + std::to_string(stride) + (expected == 0 ? " sparse" : " dense"), [&] {
-          return small_problem_fault(attention<chosen_mode, fixed_router, gpu>{chosen_mode{selector, costs, expected}},
-                                     routes);
-        });
+  for (std::optional<float> const expected : {std::optional(0.f), std::optional(1.f), std::optional<float>()}) {
+    std::string const how = expected ? std::to_string(*expected) : "by head";
+    std::string const wrong = once("auto_dense " + std::to_string(stride) + how, [&] {
+      return small_problem_fault(attention<chosen_mode, fixed_router, gpu>{chosen_mode{selector, costs, expected}},
+                                 routes);
+    });
     if (!wrong.empty()) return state.SkipWithError(wrong.c_str());
   }
 
-  whole<chosen_mode> const chosen(before, on);
+  whole<chosen_mode> const chosen(before, on), after(chosen_mode{selector, costs}, on);
   replayed const selecting(1, [&](cudaStream_t s) { sparse.select(s); }),
-      attending(1, [&](cudaStream_t s) { sparse.forward(s); });
+      attending(1, [&](cudaStream_t s) { sparse.forward(s); }), deciding(1, [&](cudaStream_t s) { after.forward(s); });
   device_clock clock;
-  std::vector<double> dense_ms, sparse_ms, select_ms, attend_ms, chosen_ms;
+  clock.milliseconds(std::cref(after));
+  readable_workspace const by_head(after.attend().backend(), after.memory());
+  auto const decided = after.attend().selected_in(p, by_head);
+  int heads_dense = 0;
+  for (int h = 0; h < query_heads; ++h) heads_dense += decided.is_dense(locate(p, 0, h, 0));
+  std::vector<double> dense_ms, sparse_ms, select_ms, attend_ms, chosen_ms, after_ms;
   auto const all = [&] {
     dense_ms.push_back(clock.milliseconds(std::cref(dense)));
     chosen_ms.push_back(clock.milliseconds(std::cref(chosen)));
     sparse_ms.push_back(clock.milliseconds(std::cref(sparse)));
     select_ms.push_back(clock.milliseconds(std::cref(selecting)));
     attend_ms.push_back(clock.milliseconds(std::cref(attending)));
+    after_ms.push_back(clock.milliseconds(std::cref(deciding)));
   };
   all();
-  for (auto* times : {&dense_ms, &sparse_ms, &select_ms, &attend_ms, &chosen_ms}) times->clear();
+  for (auto* times : {&dense_ms, &sparse_ms, &select_ms, &attend_ms, &chosen_ms, &after_ms}) times->clear();
   for (auto _ : state) {
     all();
     state.SetIterationTime(chosen_ms.back() * 1e-3);
@@ -95,7 +102,10 @@ void compare(benchmark::State& state, int stride) {
   state.counters["attend_ms"] = median(attend_ms);
   state.counters["sparse_ms"] = median(sparse_ms);
   state.counters["chosen_ms"] = median(chosen_ms);
+  state.counters["after_ms"] = median(after_ms);
   state.counters["slower"] = std::max(median_ratio(chosen_ms, dense_ms), median_ratio(chosen_ms, sparse_ms)) - 1;
+  state.counters["heads_dense"] = heads_dense;
+  state.counters["after_slower"] = std::max(median_ratio(after_ms, dense_ms), median_ratio(after_ms, attend_ms)) - 1;
 }
 
 int const registered = [] {
