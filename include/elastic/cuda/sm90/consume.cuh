@@ -34,6 +34,7 @@ struct sm90_consumer {
   int phase = 0;
   bool storing = false;       // the item before has not been handed back: its store may still read the slot
   bool holds_values = false;  // of the turn before
+  bool begins;                // the next keys are the first of an item, or there are none
 
   __device__ __forceinline__ sm90_consumer(Arguments const& arguments, Shared& s, layout const& l, int warpgroup, int t)
       : a(arguments),
@@ -110,9 +111,8 @@ struct sm90_consumer {
     return all;
   }
 
-  /// Waits for a stage's keys; returns its flags, the same in all threads.
-  __device__ __forceinline__ int await_keys(int stage, int parity) {
-    ptx::wait(shared.keys_ready[stage], parity);
+  /// What a stage's card says of it, once its keys are there; the same in all threads.
+  __device__ __forceinline__ int flags_of(int stage, int parity) const {
     return read(shared.cards[parity ^ 1][stage].flags);
   }
 
@@ -156,26 +156,28 @@ struct sm90_consumer {
       ptx::arrive(shared.item_done[slot.at ^ 1]);
     }
     storing = false;
-    int const flags = await_keys(Stage, parity);
+    ptx::wait(shared.keys_ready[Stage], parity);
     ptx::wait_wgmma<0>();
     ptx::pin(output);
     if (holds_values) release(shared.values_done[Stage]);
     if (rows.corrects) rows.correct(output);
 
-    bool const stop = flags & stage_last;
-    if ((flags & stage_first) && !stop) await_queries();
+    bool const first = begins, stop = first && (flags_of(Stage, parity) & stage_last);
+    if (first && !stop) await_queries();
     multiply_keys(Stage);  // after the last stage too, to no use: ptxas serialises a conditional wgmma
     ptx::wait(shared.values_ready[1 - Stage], phase);
     multiply_values(now, 1 - Stage);
     holds_values = true;
+    int const flags = flags_of(Stage, parity);
     ptx::wait_wgmma<1>();
     ptx::pin(scores);
     release(shared.keys_done[Stage]);
+    begins = flags & stage_ends;
     release_queries(flags);
     if (!stop) hook(Stage, parity);
-    if (flags & (stage_masked | stage_first)) {
+    if ((flags & stage_masked) || first) {
       if (flags & stage_masked) mask(Stage, parity);
-      if (flags & stage_first) {
+      if (first) {
         ptx::wait_wgmma<0>();
         ptx::pin(output);
         release(shared.values_done[1 - Stage]);
@@ -191,8 +193,10 @@ struct sm90_consumer {
   }
 
   __device__ __forceinline__ void run() {
-    int const flags = await_keys(0, 0);
+    ptx::wait(shared.keys_ready[0], 0);
+    int const flags = flags_of(0, 0);
     if (flags & stage_last) return;
+    begins = flags & stage_ends;
     probabilities even, odd;
     await_queries();
     multiply_keys(0);

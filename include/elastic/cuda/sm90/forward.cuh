@@ -1,7 +1,7 @@
 // Attention forward for compute capability 9.0: FlashAttention-3's pieces (arXiv 2407.08608: TMA, wgmma, specialised
 // warps) around a stream of key tiles that flows on from item to item. Persistent CTAs, one for each multiprocessor:
-//   warp 0           loader     keys and values into the stages (load.cuh)
-//   warp 1           scheduler  items, their tiles and queries (schedule.cuh)
+//   warp 0           scheduler  items, their tiles and queries (schedule.cuh)
+//   warps 1, 2       loaders    keys, and values, into the stages (load.cuh)
 //   warpgroups 1, 2  consumers  products, softmax, output (consume.cuh)
 // Modes appear in the scheduler and in masks alone: full tiles of any mode run the same loop.
 #pragma once
@@ -41,12 +41,10 @@ struct sm90_kernel {
       ptx::give_registers_back<tiling.producer_registers>();
       int const warp = __shfl_sync(~0u, static_cast<int>(threadIdx.x) / 32, 0);
       int const lane = static_cast<int>(threadIdx.x) % 32;
-      if (warp == 0) {
-        int const part = tile_of<sm90_kernel>(a).columns;
-        sm90_loader<sm90_kernel, Arguments, shared_type>{a, shared, tiles, lane, part}.run();
-      } else if (threadIdx.x == 32) {
-        sm90_schedule<sm90_kernel>(a, shared, tiles);
-      }
+      if (threadIdx.x == 0) sm90_schedule<sm90_kernel>(a, shared, tiles);
+      sm90_loader<sm90_kernel, Arguments, shared_type> loader{a, shared, tiles, lane, tile_of<sm90_kernel>(a).columns};
+      if (warp == 1) loader.run_keys();
+      if (warp == 2) loader.run_values();
     } else {
       ptx::take_registers<tiling.consumer_registers>();
       sm90_consumer<sm90_kernel, Arguments, shared_type> consumer(a, shared, tiles, warpgroup - 1,

@@ -1,5 +1,5 @@
-// The loader: one warp that walks an item's tiles and has their keys and values copied into the stages, in the order
-// K0 K1 V0 K2 V1 …, over the ends of items. A stage holds one tile of 128 keys or two tiles of 64, wherever these lie.
+// The loaders: two warps that walk the items' tiles and have keys, and values, copied into the stages, over the ends of
+// items. A stage holds one tile of 128 keys or two tiles of 64, wherever these lie.
 // Rows past the end of the tensor arrive as zeros. Past the end of a packed sequence lie its neighbour's rows: in
 // values, which are multiplied by zeros there, they are cleared, since 0 · NaN is NaN.
 #pragma once
@@ -23,8 +23,7 @@ struct sm90_loader {
   layout const& tiles;
   int const lane;
   int const part;  // keys of a tile
-  ring_place keys{0, 1};
-  ring_place values{0, 1};
+  ring_place at{0, 1};  // in the stages of keys, or of values
   int tail_parity = 0;
 
   /// The tiles of one stage.
@@ -36,9 +35,7 @@ struct sm90_loader {
   __device__ __forceinline__ stage find(item_type const& item, int number, stage_card& card) const {
     stage s;
     int const parts = columns / part;
-    card.flags = number == 0 ? stage_first : 0;
-    if constexpr (Kernel::one_query_slot)
-      if ((number + 1) * parts >= item.count) card.flags |= stage_ends;
+    card.flags = (number + 1) * parts >= item.count ? stage_ends : 0;
 #pragma unroll
     for (int i = 0; i < most_parts; ++i) {
       s.row[i] = static_cast<int>(a.source.k.extents[1]);
@@ -80,39 +77,36 @@ struct sm90_loader {
                         panel * panel_columns, s.row[i], item.w.kv_head, slab, ptx::cache_policy::evict_last);
   }
 
-  __device__ __forceinline__ stage load_keys(item_type const& item, int number) {
-    __syncwarp();  // a lane that fell a phase behind would wait for ever
+  __device__ __forceinline__ void load_keys(item_type const& item, int number) {
     stage_card card;
     stage const s = find(item, number, card);
-    ptx::wait(shared.keys_done[keys.at], keys.parity);
+    ptx::wait(shared.keys_done[at.at], at.parity);
     if (lane == 0) {
-      shared.cards[keys.parity][keys.at] = card;
-      copy(&a.keys, tiles.keys(keys.at), shared.keys_ready[keys.at], item, s);
+      shared.cards[at.parity][at.at] = card;
+      copy(&a.keys, tiles.keys(at.at), shared.keys_ready[at.at], item, s);
     }
-    keys.advance();
-    return s;
   }
 
-  __device__ __forceinline__ void load_values(item_type const& item, stage const& s) {
-    __syncwarp();
+  __device__ __forceinline__ void load_values(item_type const& item, int number) {
+    stage_card card;  // the other loader's affair
+    stage const s = find(item, number, card);
     bool cut = false;
     if (a.shape.packed())
 #pragma unroll
       for (int i = 0; i < most_parts; ++i) cut |= s.limit[i] > 0 && s.limit[i] < part;
-    ptx::wait(shared.values_done[values.at], values.parity);
+    ptx::wait(shared.values_done[at.at], at.parity);
     if (lane == 0)
-      copy(&a.values, tiles.values(values.at), cut ? shared.tail_landed : shared.values_ready[values.at], item, s);
+      copy(&a.values, tiles.values(at.at), cut ? shared.tail_landed : shared.values_ready[at.at], item, s);
     if (cut) {
       ptx::wait(shared.tail_landed, tail_parity);
       tail_parity ^= 1;
 #pragma unroll
       for (int i = 0; i < most_parts; ++i)
-        if (s.limit[i] > 0) clear_rows(tiles.values(values.at), i * part + s.limit[i], (i + 1) * part);
+        if (s.limit[i] > 0) clear_rows(tiles.values(at.at), i * part + s.limit[i], (i + 1) * part);
       ptx::fence_async();
       __syncwarp();
-      if (lane == 0) ptx::arrive(shared.values_ready[values.at]);
+      if (lane == 0) ptx::arrive(shared.values_ready[at.at]);
     }
-    values.advance();
   }
 
   __device__ __forceinline__ void clear_rows(unsigned char* stage, int from, int to) const {
@@ -123,28 +117,35 @@ struct sm90_loader {
     }
   }
 
-  __device__ __forceinline__ void run() {
+  /// load(item, number) for every stage of every item.
+  template <class Load>
+  __device__ __forceinline__ void walk(Load const& load) {
     for (ring_place slot{0, 0};; slot.advance()) {
       ptx::wait(shared.item_ready[slot.at], slot.parity);
       item_type const& item = shared.items[slot.at];
-      if (item.count < 0) break;
+      if (item.count < 0) return;
       // An item without tiles gets a stage of zeros, all masked.
       int const stages = maximum(ceil_div(item.count, columns / part), 1);
-      stage before = load_keys(item, 0);
 #pragma unroll 1
-      for (int i = 1; i < stages; ++i) {
-        stage const now = load_keys(item, i);
-        load_values(item, before);
-        before = now;
+      for (int i = 0; i < stages; ++i, at.advance()) {
+        __syncwarp();  // a lane that fell a phase behind would wait for ever
+        load(item, i);
       }
-      load_values(item, before);
       ptx::arrive(shared.item_done[slot.at]);
     }
-    ptx::wait(shared.keys_done[keys.at], keys.parity);
+  }
+
+  __device__ __forceinline__ void run_keys() {
+    walk([this](item_type const& item, int number) { load_keys(item, number); });
+    ptx::wait(shared.keys_done[at.at], at.parity);
     if (lane == 0) {
-      shared.cards[keys.parity][keys.at].flags = stage_first | stage_last;
-      ptx::arrive(shared.keys_ready[keys.at]);
+      shared.cards[at.parity][at.at].flags = stage_last;
+      ptx::arrive(shared.keys_ready[at.at]);
     }
+  }
+
+  __device__ __forceinline__ void run_values() {
+    walk([this](item_type const& item, int number) { load_values(item, number); });
   }
 };
 

@@ -70,31 +70,30 @@ template <class M, class Item, int N>
 __device__ __forceinline__ void apply_mask(M const& mode, Item const& item, stage_card const& card,
                                            fragment_place const& at, float (&s)[N]) {
   where const w = item.w;
-#pragma unroll
-  for (int half = 0; half < N / 32; ++half) {
-    int const first = card.first[half];
-    // Columns that the warp's first row sees; the rows below it see no fewer.
-    int const seen = w.causal ? w.position(item.first + at.first_row()) + 1 - first : sm90_part_columns;
+  constexpr int halves = N / 32;
+  std::uint32_t kept[halves] = {};
+  // One piece of code for both halves.
+#pragma unroll 1
+  for (int half = 0; half < halves; ++half) {
+    bool const second = half > 0;
+    int const first = second ? card.first[1] : card.first[0], limit = second ? card.limit[1] : card.limit[0];
     int edge[2];
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
-      int const causal = w.causal ? seen + at.row(r) - at.first_row() : sm90_part_columns;
-      edge[r] = minimum(card.limit[half], causal) - at.column;
+      int const causal = w.causal ? w.position(item.first + at.row(r)) + 1 - first : sm90_part_columns;
+      edge[r] = minimum(limit, causal) - at.column;
     }
-    if (minimum(card.limit[half], seen) < sm90_part_columns) {
-      std::uint32_t const kept = below(edge[0]) | below(edge[1]) << 2;
-#pragma unroll
-      for (int i = 0; i < 32; ++i)
-        if ((kept >> i & 1u) == 0) s[32 * half + i] = minus_infinity;
-    }
+    std::uint32_t bits = below(edge[0]) | below(edge[1]) << 2;
     if constexpr (M::has_partial)
-      if (card.flags & stage_asks << half) {
-        std::uint32_t const kept = kept_in_half(mode, item, w, first, at, edge);
-#pragma unroll
-        for (int i = 0; i < 32; ++i)
-          if ((kept >> i & 1u) == 0) s[32 * half + i] = minus_infinity;
-      }
+      if (card.flags & stage_asks << half) bits = kept_in_half(mode, item, w, first, at, edge);
+    kept[halves - 1] = second || halves == 1 ? bits : kept[halves - 1];
+    kept[0] = second ? kept[0] : bits;
   }
+#pragma unroll
+  for (int half = 0; half < halves; ++half)
+#pragma unroll
+    for (int i = 0; i < 32; ++i)
+      if ((kept[half] >> i & 1u) == 0) s[32 * half + i] = minus_infinity;
 }
 
 }  // namespace elastic::detail

@@ -1,7 +1,7 @@
 // What the warps of a CTA hand each other in shared memory: items, key stages and their barriers.
-//   scheduler  item and queries             → loader, consumers
-//   loader     a card and keys, then values → consumers
-//   consumers  empty stages and slots       → loader, scheduler
+//   scheduler  item and queries          → loaders, consumers
+//   loaders    a card and keys, or values → consumers
+//   consumers  empty stages and slots    → loaders, scheduler
 #pragma once
 
 #include <elastic/cuda/ptx/mbarrier.cuh>
@@ -31,9 +31,8 @@ __device__ __forceinline__ void place_keys(Arguments const&, sm90_item<M>& item,
 enum stage_flags : int {
   stage_masked = 1,  // bounds cut it, or keeps does
   stage_asks = 2,    // and 4: keeps has to be asked in this half
-  stage_first = 8,   // the first of an item
+  stage_ends = 8,    // the last of an item: the next one begins another
   stage_last = 16,   // there is none: stop
-  stage_ends = 32,   // the last of an item; said only where queries have one slot
 };
 
 /// The keys of a stage, by halves of 64.
@@ -45,12 +44,12 @@ struct stage_card {
 
 template <class M>
 struct sm90_shared {
-  ptx::mbarrier item_ready[sm90_item_slots];     // for the loader
+  ptx::mbarrier item_ready[sm90_item_slots];     // for the loaders
   ptx::mbarrier queries_ready[sm90_item_slots];  // for the consumers; the item too
   ptx::mbarrier item_done[sm90_item_slots];
   ptx::mbarrier keys_ready[sm90_stages], keys_done[sm90_stages];
   ptx::mbarrier values_ready[sm90_stages], values_done[sm90_stages];
-  ptx::mbarrier tail_landed;  // values whose last rows the loader still has to clear
+  ptx::mbarrier tail_landed;  // values whose last rows still have to be cleared
   // Two cards for each key stage: keys are handed back before a masked tile's card has been read.
   stage_card cards[2][sm90_stages];
   sm90_item<M> items[sm90_item_slots];
@@ -62,7 +61,7 @@ struct sm90_shared {
     for (int i = 0; i < sm90_item_slots; ++i) {
       ptx::init(item_ready[i], 1);
       ptx::init(queries_ready[i], 1);
-      ptx::init(item_done[i], 128 * sm90_consumers + 32);  // every thread that reads an item
+      ptx::init(item_done[i], 128 * sm90_consumers + 64);  // every thread that reads an item
     }
     ptx::init(queries_done, consumer_warps);
     for (int i = 0; i < sm90_stages; ++i) {
