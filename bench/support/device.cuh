@@ -310,6 +310,17 @@ inline times time_in_turn(benchmark::State& state, bool cold, work const& run, w
   return {median(runs), median(baselines), median(rates)};
 }
 
+/// Medians of two kinds of work in turn, so that both meet the same clock, after one of each to warm up.
+inline std::array<double, 2> in_turn(work const& run, work const& baseline, int count = 9) {
+  device_clock clock;
+  std::array<std::vector<double>, 2> all;
+  for (int i = 0; i <= count; ++i) {
+    all[0].push_back(clock.milliseconds(run));
+    all[1].push_back(clock.milliseconds(baseline));
+  }
+  return {median({all[0].begin() + 1, all[0].end()}), median({all[1].begin() + 1, all[1].end()})};
+}
+
 /// Milliseconds of one run among many, back to back for 50 ms or more: a busy card's clock falls.
 inline double busy_milliseconds(work const& run, double about) {
   int const count = static_cast<int>(std::clamp(50 / about, 3., 50.));

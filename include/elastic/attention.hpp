@@ -242,7 +242,13 @@ class attention {
     check_sources(bound, select_inputs<E>{q, k, p, assignment});
     selected const ready = selected_mode(bound);
     check_lists(ready, p);
-    forward_on<E>(ready, p, q, plain_keys<E>{k, v}, out, lse, assignment, rest_of(memory, cursor));
+    auto const run = [&](auto const& mode) {
+      forward_on<E>(mode, p, q, plain_keys<E>{k, v}, out, lse, assignment, rest_of(memory, cursor));
+    };
+    if constexpr (requires { ready.as_simplest(run); })
+      ready.as_simplest(run);
+    else
+      run(ready);
   }
 
   /// The checked problem of new queries q (batch, few, query_heads, head_dim) against a cache.

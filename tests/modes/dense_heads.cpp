@@ -53,7 +53,7 @@ TEST_CASE("a flag for each head") {
 }
 
 TEST_CASE("all heads dense: neither flags nor lists are read, and the tile is the kernel's own") {
-  dense_heads<block_sparse> const mode{{}, {}, true};
+  dense_heads<block_sparse> const mode{{}, {}, dense_choice::all};
   check_same_tiles(mode, full{}, head(0));
   CHECK(broken_tightness(mode, head(1), {48, 112}) == "");
   CHECK(largest_tile_of(mode).columns == any_tile.columns);

@@ -136,8 +136,14 @@ TEST_CASE("before selection the shape and the density decide, and where dense no
                   run(attention{full{}, fixed_router{}, reference{}}, x)));
   CHECK(attend.selected_in(p, {}).is_dense(locate(p, 0, 2, 0)));
 
-  auto const chosen = run(attention{sparse}, x), expected = run(attention{auto_dense{three_masks(), costs}}, x);
-  CHECK(same_bits(chosen, expected));
+  // Where it says sparse, no head decides again: the first one would go dense.
+  attention const by_selection{sparse};
+  CHECK(same_bits(run(by_selection, x), run(attention{three_masks()}, x)));
+  CHECK(by_selection.workspace_bytes(p) == attention{three_masks()}.workspace_bytes(p));
+  auto const by_head = run(attention{auto_dense{three_masks(), quarter_more}}, x);
+  auto const by_density = run(attention{auto_dense{three_masks(), quarter_more, 0.f}}, x);
+  CHECK(head_difference(by_head, by_density, 0) > 1e-3);
+  CHECK(head_difference(by_head, by_density, 1) == 0);
 }
 
 TEST_CASE("the density counts as pairs where keeps is asked too") {

@@ -96,14 +96,16 @@ std::string fails_cuda_problem(Backend const& backend, std::vector<int> const& h
 }
 
 /// Runs fails(seed, number, stream) for `share` of the suite's problems (ELASTIC_RANDOM_PROBLEMS), on threads with a
-/// stream each.
+/// stream each, as many as ELASTIC_RANDOM_THREADS or the machine says.
 template <class M, element T, class Fails>
 void run_cuda_suite(char const* test, int share, Fails&& fails) {
   if (device_missing(test)) return;
   auto const seed = static_cast<std::uint64_t>(environment("ELASTIC_RANDOM_SEED", 1));
   std::int64_t const total = maximum<std::int64_t>(environment("ELASTIC_RANDOM_PROBLEMS", 20000) / share, 1);
   std::int64_t const only = environment("ELASTIC_RANDOM_NUMBER", -1);
-  unsigned const workers = only >= 0 ? 1 : minimum(16u, maximum(1u, std::thread::hardware_concurrency()));
+  std::int64_t const threads_given = environment("ELASTIC_RANDOM_THREADS", std::thread::hardware_concurrency());
+  auto const workers = static_cast<unsigned>(
+      only >= 0 ? 1 : minimum(std::int64_t{16}, maximum(std::int64_t{1}, threads_given)));
   std::vector<std::string> failures(workers);
   std::vector<int> wrong(workers);
   std::vector<std::thread> threads;

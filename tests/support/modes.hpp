@@ -98,13 +98,16 @@ struct draw<block_sparse> {
   }
 };
 
-/// Lists, some heads of which are dense, or all.
+/// Lists, some heads of which are dense, or all, or none.
 template <>
 struct draw<dense_heads<block_sparse>> {
   dense_heads<block_sparse> operator()(dice& r, problem const& p, arena& memory) const {
     std::vector<std::int32_t> flags(static_cast<std::size_t>(p.batch * p.query_heads) + 1);
     for (auto& flag : flags) flag = r.below(2);
-    return {draw<block_sparse>{}(r, p, memory), {memory.keep(std::move(flags)), {p.batch, p.query_heads}}, r.one_in(4)};
+    dense_choice const choice = r.one_in(2)   ? dense_choice::by_flags
+                                : r.one_in(2) ? dense_choice::all
+                                              : dense_choice::none;
+    return {draw<block_sparse>{}(r, p, memory), {memory.keep(std::move(flags)), {p.batch, p.query_heads}}, choice};
   }
 };
 

@@ -10,15 +10,32 @@
 
 namespace elastic {
 
+enum class dense_choice {
+  by_flags,  // head by head
+  all,       // neither flags nor lists are read
+  none,      // no flags are read
+};
+
 template <list_mode Inner>
 struct dense_heads {
   Inner inner;
-  strided_view<std::int32_t const, 2> flags = {};  // (batch, query_heads): not 0 where dense; absent where all are
-  bool all = false;                                // every head is dense: neither flags nor lists are read
+  strided_view<std::int32_t const, 2> flags = {};  // (batch, query_heads): not 0 where dense
+  dense_choice choice = dense_choice::by_flags;
 
   static constexpr bool has_partial = has_partial_of<Inner>;
 
-  ELASTIC_HOST_DEVICE bool is_dense(where const& w) const { return all || flags(w.batch, w.query_head) != 0; }
+  ELASTIC_HOST_DEVICE bool is_dense(where const& w) const {
+    return choice == dense_choice::by_flags ? flags(w.batch, w.query_head) != 0 : choice == dense_choice::all;
+  }
+
+  /// Calls f with the simplest mode that does the same, as far as the host knows: a backend runs that one faster.
+  template <class F>
+  void as_simplest(F&& f) const {
+    if (choice == dense_choice::none) return f(inner);
+    if constexpr (!scoring_mode<Inner> && !sink_logit_mode<Inner>)
+      if (choice == dense_choice::all) return f(full{});
+    f(*this);
+  }
 
   ELASTIC_HOST_DEVICE bool keeps(where const& w, int q, int k) const { return is_dense(w) || inner.keeps(w, q, k); }
 
@@ -48,11 +65,14 @@ struct dense_heads {
   }
 
   /// The lists' blocks bind the tile, but where there are no lists.
-  ELASTIC_HOST_DEVICE tile_shape largest_tile() const { return all ? any_tile : largest_tile_of(inner); }
+  ELASTIC_HOST_DEVICE tile_shape largest_tile() const {
+    return choice == dense_choice::all ? any_tile : largest_tile_of(inner);
+  }
 
   void check(problem const& p) const {
-    if (all) return;
+    if (choice == dense_choice::all) return;
     check_mode(inner, p);
+    if (choice == dense_choice::none) return;
     detail::check_view("dense_heads.flags", flags);
     require(flags.extents[0] >= p.batch && flags.extents[1] >= p.query_heads, "dense_heads.flags",
             detail::shape_of(flags), "a flag for every query head of every sequence");
@@ -61,7 +81,7 @@ struct dense_heads {
   void validate(problem const& p) const
     requires requires(Inner const& mode) { mode.validate(p); }
   {
-    if (!all) inner.validate(p);
+    if (choice != dense_choice::all) inner.validate(p);
   }
 };
 

@@ -1,9 +1,9 @@
 // A selector that falls back to full attention where it would lose. The user writes it on purpose, for a head that
-// goes dense sees every key. It decides twice, by a backend's cost model (cost_model.hpp):
-//   before selection, where the caller gives a `density`, for the whole problem and from its shape: goes_dense(p).
-//   Where it says so, select does nothing, and forward is that of `full`;
-//   after selection, for each head from the lengths of its lists: selected().flags says which went dense.
-// The lists are those of one call of select: where query rows are taken in chunks, each chunk decides for itself.
+// goes dense sees every key. It decides by a backend's cost model (cost_model.hpp),
+//   where the caller gives a `density`, before selection, for the whole problem and from its shape: goes_dense(p).
+//   Where it says so, select does nothing, and forward is that of `full`; else both are the selector's own;
+//   where not, after selection, for each head from the lengths of its lists: selected().is_dense(w) says which went
+//   dense. The lists are those of one call of select: each chunk of query rows decides for itself.
 #pragma once
 
 #include <optional>
@@ -39,8 +39,8 @@ struct auto_dense {
   Selector inner = {};
   cost_model costs = {};              // costs_on(backend, selector), or the caller's own. A part of the mode: with the
                                       // same costs every backend decides alike
-  std::optional<float> density = {};  // expected, of full attention's pairs: the share in listed blocks. Empty: no
-                                      // decision before selection
+  std::optional<float> density = {};  // expected, of full attention's pairs: the share in listed blocks. Empty: the
+                                      // decision comes after selection
 
   static constexpr bool host_only = elastic::host_only<Selector>;
 
@@ -49,27 +49,27 @@ struct auto_dense {
     std::int32_t* flags = nullptr;  // (batch, query_heads): not 0 where the head went dense
     int batch = 0;
     int query_heads = 0;
-    bool all = false;  // the whole problem is dense: the storage is empty
+    dense_choice choice = dense_choice::by_flags;  // all: the storage is empty; flags there are only by flags
 
     dense_heads<selected_t<Selector>> selected() const {
-      return {inner.selected(), {flags, {batch, query_heads}}, all};
+      return {inner.selected(), {flags, {batch, query_heads}}, choice};
     }
 
     template <element T>
       requires requires(typename Selector::storage const& s, select_inputs<T> const& in) { s.check_source(in); }
     void check_source(select_inputs<T> const& in) const {
-      if (!all) inner.check_source(in);
+      if (choice != dense_choice::all) inner.check_source(in);
     }
   };
 
   storage bind(problem const& p, workspace_cursor& cursor) const {
     workspace_cursor nothing;  // hands out null: where all are dense, no memory is taken
     storage made;
-    made.all = goes_dense(p);
-    made.inner = inner.bind(p, made.all ? nothing : cursor);
+    if (density) made.choice = goes_dense(p) ? dense_choice::all : dense_choice::none;
+    made.inner = inner.bind(p, made.choice == dense_choice::all ? nothing : cursor);
     made.batch = p.batch;
     made.query_heads = p.query_heads;
-    if (!made.all) made.flags = cursor.take<std::int32_t>(elements_of({p.batch, p.query_heads}));
+    if (made.choice == dense_choice::by_flags) made.flags = cursor.take<std::int32_t>(elements_of({p.batch, p.query_heads}));
     return made;
   }
 
@@ -124,15 +124,16 @@ std::size_t scratch_bytes_on(Backend const& backend, auto_dense<Selector> const&
   return s.goes_dense(p) ? 0 : scratch_bytes_on(backend, s.inner, p);
 }
 
-/// On every host backend that serves the selector: its own selection, then the flags.
+/// On every host backend that serves the selector: its own selection, then the flags where they decide.
 template <class Backend, class Selector, element T>
   requires(Backend::on_host)
 void select_on(Backend const& backend, auto_dense<Selector> const& s,
                typename auto_dense<Selector>::storage const& storage, select_inputs<T> const& in, workspace scratch) {
   if constexpr (!requires { select_on(backend, s.inner, storage.inner, in, scratch); }) {
     static_assert(!std::is_same_v<T, T>, "elastic: this selector has no select_on for this Backend");
-  } else if (!storage.all) {
+  } else if (storage.choice != dense_choice::all) {
     select_on(backend, s.inner, storage.inner, in, scratch);
+    if (storage.choice == dense_choice::none) return;
     problem const& p = in.shape;
     auto const mode = storage.inner.selected();
     tile_shape const block = largest_tile_of(mode);

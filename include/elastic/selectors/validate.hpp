@@ -56,7 +56,7 @@ void validate_lists(Backend const& backend, Mode const& mode, problem const& p, 
 /// Any flag is a valid one; lists there are where not all heads are dense.
 template <class Backend, class Inner>
 void validate_lists(Backend const& backend, dense_heads<Inner> const& mode, problem const& p, void* stream) {
-  if (!mode.all) validate_lists(backend, mode.inner, p, stream);
+  if (mode.choice != dense_choice::all) validate_lists(backend, mode.inner, p, stream);
 }
 
 }  // namespace elastic::detail

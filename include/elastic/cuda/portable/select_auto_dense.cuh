@@ -50,8 +50,9 @@ void select_on(cuda_for<HeadDims...> const& backend, auto_dense<Selector> const&
                typename auto_dense<Selector>::storage const& storage, select_inputs<T> const& in, workspace scratch) {
   if constexpr (!requires { select_on(backend, s.inner, storage.inner, in, scratch); }) {
     static_assert(!std::is_same_v<T, T>, "elastic: this selector has no select_on for this Backend");
-  } else if (!storage.all) {
+  } else if (storage.choice != dense_choice::all) {
     select_on(backend, s.inner, storage.inner, in, scratch);
+    if (storage.choice == dense_choice::none) return;
     unsigned const heads = static_cast<unsigned>(in.shape.batch) * static_cast<unsigned>(in.shape.query_heads);
     if (heads == 0) return;
     auto const stream = static_cast<cudaStream_t>(in.shape.stream);
