@@ -69,6 +69,13 @@ concept bits_mode = attention_mode<M> && requires(M const& mode, where const& w)
   { mode.kept_bits(w, 0, 0, 1) } -> std::same_as<std::uint64_t>;
 };
 
+/// Bits begin … end − 1 of a word, as far as it has them: either may lie outside 0 … 64.
+ELASTIC_HOST_DEVICE constexpr std::uint64_t bit_range(int begin, int end) {
+  begin = maximum(begin, 0);
+  end = minimum(end, 64);
+  return begin < end ? ~std::uint64_t{0} >> (64 - (end - begin)) << begin : 0;
+}
+
 /// Which of the keys first + 0 … first + count − 1, 64 at most, does query q see?
 template <class M>
 ELASTIC_HOST_DEVICE std::uint64_t kept_bits_of(M const& mode, where const& w, int q, int first, int count) {

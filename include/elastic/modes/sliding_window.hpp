@@ -18,6 +18,10 @@ struct sliding_window {
 
   ELASTIC_HOST_DEVICE bool keeps(where const& w, int q, int k) const { return k >= low(w, q) && k < high(w, q); }
 
+  ELASTIC_HOST_DEVICE std::uint64_t kept_bits(where const& w, int q, int first, int /*count*/) const {
+    return bit_range(low(w, q) - first, high(w, q) - first);
+  }
+
   ELASTIC_HOST_DEVICE span_array<5> spans(where const& w, int q_tile, tile_shape shape) const {
     tile_rows const rows(w, q_tile, shape);
     return band_spans({0, low(w, rows.first), low(w, rows.last), high(w, rows.first), high(w, rows.last)}, w.k_len,

@@ -45,6 +45,10 @@ struct streaming {
     return k < sink_tokens() || (k >= low(w, q) && k < high(w, q));
   }
 
+  ELASTIC_HOST_DEVICE std::uint64_t kept_bits(where const& w, int q, int first, int /*count*/) const {
+    return bit_range(0, sink_tokens() - first) | bit_range(low(w, q) - first, high(w, q) - first);
+  }
+
   ELASTIC_HOST_DEVICE span_array<5> spans(where const& w, int q_tile, tile_shape shape) const {
     tile_rows const rows(w, q_tile, shape);
     return spans_of_rows(w, rows.first, rows.last, shape);

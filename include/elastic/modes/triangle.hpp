@@ -21,6 +21,10 @@ struct triangle {
 
   ELASTIC_HOST_DEVICE bool keeps(where const& w, int q, int k) const { return dense(w, q) || sparse().keeps(w, q, k); }
 
+  ELASTIC_HOST_DEVICE std::uint64_t kept_bits(where const& w, int q, int first, int count) const {
+    return dense(w, q) ? ~std::uint64_t{0} : sparse().kept_bits(w, q, first, count);
+  }
+
   ELASTIC_HOST_DEVICE span_array<5> spans(where const& w, int q_tile, tile_shape shape) const {
     tile_rows const rows(w, q_tile, shape);
     int const end = ceil_div(w.k_len, shape.columns);

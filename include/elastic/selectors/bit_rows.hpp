@@ -7,11 +7,6 @@
 
 namespace elastic {
 
-/// Bits begin … end − 1 of a word, 0 ≤ begin < end ≤ 64.
-ELASTIC_HOST_DEVICE std::uint64_t bit_range(int begin, int end) {
-  return ~std::uint64_t{0} >> (64 - (end - begin)) << begin;
-}
-
 /// Row r lies at words + r·words_per_row; bit i of a row is bit i mod 32 of its word i / 32.
 struct bit_rows {
   std::uint32_t* words = nullptr;

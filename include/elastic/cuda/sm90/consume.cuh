@@ -65,6 +65,14 @@ struct sm90_consumer {
       if (flags & stage_ends) release(shared.queries_done);
   }
 
+  /// Of this stage. The first warpgroup's first turn has nobody to wait for.
+  __device__ __forceinline__ void await_turn(int stage) const {
+    if constexpr (Kernel::tiling.turns == sm90_turns::alternate) ptx::wait(shared.turn[me], stage ^ (me == 0));
+  }
+  __device__ __forceinline__ void pass_turn() const {
+    if constexpr (Kernel::tiling.turns == sm90_turns::alternate) release(shared.turn[me ^ 1]);
+  }
+
   /// S = Q·Kᵀ, begun.
   __device__ __forceinline__ void multiply_keys(int stage) {
     std::uint32_t const q = query_tiles + static_cast<std::uint32_t>(slot.at * (layout::slot_step >> 4));
@@ -164,6 +172,7 @@ struct sm90_consumer {
 
     bool const first = begins, stop = first && (flags_of(Stage, parity) & stage_last);
     if (first && !stop) await_queries();
+    await_turn(Stage);
     multiply_keys(Stage);  // after the last stage too, to no use: ptxas serialises a conditional wgmma
     ptx::wait(shared.values_ready[1 - Stage], phase);
     multiply_values(now, 1 - Stage);
@@ -171,6 +180,7 @@ struct sm90_consumer {
     int const flags = flags_of(Stage, parity);
     ptx::wait_wgmma<1>();
     ptx::pin(scores);
+    pass_turn();
     release(shared.keys_done[Stage]);
     begins = flags & stage_ends;
     release_queries(flags);
@@ -199,10 +209,12 @@ struct sm90_consumer {
     begins = flags & stage_ends;
     probabilities even, odd;
     await_queries();
+    await_turn(0);
     multiply_keys(0);
     start_item();
     ptx::wait_wgmma<0>();
     ptx::pin(scores);
+    pass_turn();
     release(shared.keys_done[0]);
     release_queries(flags);
     hook(0, 0);

@@ -16,7 +16,7 @@ struct sm90_loader {
   using layout = typename Kernel::layout;
   using item_type = typename Kernel::item_type;
   static constexpr int columns = Kernel::columns;
-  static constexpr int most_parts = columns / sm90_part_columns;
+  static constexpr int halves = columns / sm90_part_columns;  // of a stage, or just one
 
   Arguments const& a;
   Shared& shared;
@@ -26,83 +26,69 @@ struct sm90_loader {
   ring_place at{0, 1};  // in the stages of keys, or of values
   int tail_parity = 0;
 
-  /// The tiles of one stage.
+  /// What a lane knows of a stage: lane h of the half h, the others the same again.
   struct stage {
-    int row[most_parts];    // of the tensor; past its end where there is no tile
-    int limit[most_parts];  // keys inside the sequence
+    int row;    // of the tensor, at which the half's tile starts; past its end where there is no tile
+    int limit;  // keys of that tile inside the sequence
+    int first;  // the half's first key
+    int flags;  // of the whole stage
   };
 
-  __device__ __forceinline__ stage find(item_type const& item, int number, stage_card& card) const {
-    stage s;
-    int const parts = columns / part;
-    card.flags = (number + 1) * parts >= item.count ? stage_ends : 0;
-#pragma unroll
-    for (int i = 0; i < most_parts; ++i) {
-      s.row[i] = static_cast<int>(a.source.k.extents[1]);
-      s.limit[i] = 0;
-      if (i >= parts) continue;
-      int const at = number * parts + i;
-      tile const t = at < item.count ? item.tiles[at] : tile{-1, tile_kind::clipped};
-      bool const exists = t.index >= 0 && std::int64_t{t.index} * part < item.w.k_len;
-      int const first = exists ? t.index * part : 0;
-      if (exists) {
-        s.row[i] = item.k_start + first;
-        s.limit[i] = minimum(part, item.w.k_len - first);
-      }
-      if (t.kind != tile_kind::full || s.limit[i] < part) card.flags |= stage_masked;
-      int const asks = exists && t.kind == tile_kind::partial ? stage_asks : 0;
-#pragma unroll
-      for (int half = 0; half < most_parts; ++half) {
-        int const inside = half - i * (part / sm90_part_columns);
-        if (inside < 0 || inside >= part / sm90_part_columns) continue;
-        card.first[half] = first + inside * sm90_part_columns;
-        card.limit[half] = minimum(s.limit[i] - inside * sm90_part_columns, sm90_part_columns);
-        card.flags |= asks << half;
-      }
-    }
-    return s;
+  __device__ __forceinline__ int half() const { return lane % halves; }
+  /// Keys of the half's tile before the half.
+  __device__ __forceinline__ int inside() const { return half() * sm90_part_columns % part; }
+
+  __device__ __forceinline__ stage find(item_type const& item, int number) const {
+    int const parts = columns / part, at = number * parts + half() * sm90_part_columns / part;
+    tile const t = at < item.count ? item.tiles[at] : tile{-1, tile_kind::clipped};
+    bool const exists = t.index >= 0 && std::int64_t{t.index} * part < item.w.k_len;
+    int const first = exists ? t.index * part : 0, limit = exists ? minimum(part, item.w.k_len - first) : 0;
+    int flags = (number + 1) * parts >= item.count ? stage_ends : 0;
+    if (t.kind != tile_kind::full || limit < part) flags |= stage_masked;
+    if (exists && t.kind == tile_kind::partial) flags |= stage_asks << half();
+    return {exists ? item.k_start + first : static_cast<int>(a.source.k.extents[1]), limit, first + inside(),
+            static_cast<int>(__reduce_or_sync(~0u, static_cast<unsigned>(flags)))};
   }
 
-  /// By one lane.
+  /// The lanes at which a tile starts have it copied.
   __device__ __forceinline__ void copy(CUtensorMap const* map, unsigned char* to, ptx::mbarrier& landed,
                                        item_type const& item, stage const& s) const {
-    ptx::arrive_expecting(landed, layout::stage_bytes);
+    if (lane == 0) ptx::arrive_expecting(landed, layout::stage_bytes);
+    __syncwarp();
     int const slab = a.shape.packed() ? 0 : item.w.batch;
+    if (lane < halves && inside() == 0)
 #pragma unroll
-    for (int i = 0; i < most_parts; ++i)
-      if (i * part < columns)
-#pragma unroll
-        for (int panel = 0; panel < panels_of(Kernel::head_dim); ++panel)
-          ptx::load_box(to + panel * panel_bytes(columns) + i * part * panel_row_bytes, map, landed,
-                        panel * panel_columns, s.row[i], item.w.kv_head, slab, ptx::cache_policy::evict_last);
+      for (int panel = 0; panel < panels_of(Kernel::head_dim); ++panel)
+        ptx::load_box(to + panel * panel_bytes(columns) + half() * sm90_part_columns * panel_row_bytes, map, landed,
+                      panel * panel_columns, s.row, item.w.kv_head, slab, ptx::cache_policy::evict_last);
   }
 
   __device__ __forceinline__ void load_keys(item_type const& item, int number) {
-    stage_card card;
-    stage const s = find(item, number, card);
+    stage const s = find(item, number);
     ptx::wait(shared.keys_done[at.at], at.parity);
-    if (lane == 0) {
-      shared.cards[at.parity][at.at] = card;
-      copy(&a.keys, tiles.keys(at.at), shared.keys_ready[at.at], item, s);
+    stage_card& card = shared.cards[at.parity][at.at];
+    if (lane < halves) {
+      card.first[half()] = s.first;
+      card.limit[half()] = minimum(s.limit - inside(), sm90_part_columns);
     }
+    if (lane == 0) card.flags = s.flags;
+    __syncwarp();
+    copy(&a.keys, tiles.keys(at.at), shared.keys_ready[at.at], item, s);
   }
 
   __device__ __forceinline__ void load_values(item_type const& item, int number) {
-    stage_card card;  // the other loader's affair
-    stage const s = find(item, number, card);
-    bool cut = false;
-    if (a.shape.packed())
-#pragma unroll
-      for (int i = 0; i < most_parts; ++i) cut |= s.limit[i] > 0 && s.limit[i] < part;
+    stage const s = find(item, number);
+    bool const cut = a.shape.packed() && __any_sync(~0u, s.limit > 0 && s.limit < part);
     ptx::wait(shared.values_done[at.at], at.parity);
-    if (lane == 0)
-      copy(&a.values, tiles.values(at.at), cut ? shared.tail_landed : shared.values_ready[at.at], item, s);
+    copy(&a.values, tiles.values(at.at), cut ? shared.tail_landed : shared.values_ready[at.at], item, s);
     if (cut) {
       ptx::wait(shared.tail_landed, tail_parity);
       tail_parity ^= 1;
 #pragma unroll
-      for (int i = 0; i < most_parts; ++i)
-        if (s.limit[i] > 0) clear_rows(tiles.values(at.at), i * part + s.limit[i], (i + 1) * part);
+      for (int h = 0; h < halves; ++h) {
+        int const limit = __shfl_sync(~0u, s.limit, h), begin = h * sm90_part_columns;
+        if (begin % part == 0 && limit > 0) clear_rows(tiles.values(at.at), begin + limit, begin + part);
+      }
       ptx::fence_async();
       __syncwarp();
       if (lane == 0) ptx::arrive(shared.values_ready[at.at]);

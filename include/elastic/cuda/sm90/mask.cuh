@@ -37,21 +37,34 @@ __device__ __forceinline__ void apply_hook(M const& mode, Item const& item, stag
   }
 }
 
-/// Bit 4j + 2r + e: does the mode keep the element, of those within edge[r] columns of this thread's first?
+/// Bits 8j and 8j + 1 of a word, as bits 4j and 4j + 1.
+__device__ __forceinline__ std::uint32_t by_fours(std::uint64_t bits) {
+  auto const half = [](std::uint32_t word) {
+    word &= 0x03030303u;
+    word = (word | word >> 4) & 0x00330033u;
+    return (word | word >> 8) & 0x3333u;
+  };
+  return half(static_cast<std::uint32_t>(bits)) | half(static_cast<std::uint32_t>(bits >> 32)) << 16;
+}
+
+/// Bit 4j + 2r + e: does the mode keep the element, of the row's first seen[r] keys of the half? A quarter of a row's
+/// keys is asked by each of the four threads that hold the row.
 template <class M, class Item>
 __device__ __forceinline__ std::uint32_t kept_in_half(M const& mode, Item const& item, where const& w, int first,
-                                                      fragment_place const& at, int const (&edge)[2]) {
+                                                      fragment_place const& at, int const (&seen)[2]) {
+  constexpr int quarter = sm90_part_columns / 4;
+  int const own = at.column / 2 * quarter;
   std::uint32_t kept = 0;
-  int const q[2] = {item.first + minimum(at.row(0), item.rows - 1), item.first + minimum(at.row(1), item.rows - 1)};
   // Not unrolled: keeps may be long, and stays small code.
 #pragma unroll 1
-  for (int j = 0; j < 8; ++j)
-#pragma unroll
-    for (int e = 0; e < 4; ++e) {
-      int const column = 8 * j + e % 2;
-      bool const keeps = column < edge[e / 2] && mode.keeps(w, q[e / 2], first + at.column + column);
-      kept |= static_cast<std::uint32_t>(keeps) << (4 * j + e);
-    }
+  for (int r = 0; r < 2; ++r) {
+    int const q = item.first + minimum(at.row(r), item.rows - 1), count = minimum((r == 0 ? seen[0] : seen[1]) - own, quarter);
+    unsigned long long bits = count > 0 ? kept_bits_of(mode, w, q, first + own, count) & bit_range(0, count) : 0;
+    bits <<= own;
+    bits |= __shfl_xor_sync(~0u, bits, 1);
+    bits |= __shfl_xor_sync(~0u, bits, 2);
+    kept |= by_fours(bits >> at.column) << 2 * r;
+  }
   return kept;
 }
 
@@ -77,15 +90,13 @@ __device__ __forceinline__ void apply_mask(M const& mode, Item const& item, stag
   for (int half = 0; half < halves; ++half) {
     bool const second = half > 0;
     int const first = second ? card.first[1] : card.first[0], limit = second ? card.limit[1] : card.limit[0];
-    int edge[2];
+    int seen[2];  // keys that a row may see
 #pragma unroll
-    for (int r = 0; r < 2; ++r) {
-      int const causal = w.causal ? w.position(item.first + at.row(r)) + 1 - first : sm90_part_columns;
-      edge[r] = minimum(limit, causal) - at.column;
-    }
-    std::uint32_t bits = below(edge[0]) | below(edge[1]) << 2;
+    for (int r = 0; r < 2; ++r)
+      seen[r] = minimum(limit, w.causal ? w.position(item.first + at.row(r)) + 1 - first : sm90_part_columns);
+    std::uint32_t bits = below(seen[0] - at.column) | below(seen[1] - at.column) << 2;
     if constexpr (M::has_partial)
-      if (card.flags & stage_asks << half) bits = kept_in_half(mode, item, w, first, at, edge);
+      if (card.flags & stage_asks << half) bits = kept_in_half(mode, item, w, first, at, seen);
     kept[halves - 1] = second || halves == 1 ? bits : kept[halves - 1];
     kept[0] = second ? kept[0] : bits;
   }

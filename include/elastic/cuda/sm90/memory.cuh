@@ -49,6 +49,7 @@ struct sm90_shared {
   ptx::mbarrier item_done[sm90_item_slots];
   ptx::mbarrier keys_ready[sm90_stages], keys_done[sm90_stages];
   ptx::mbarrier values_ready[sm90_stages], values_done[sm90_stages];
+  ptx::mbarrier turn[sm90_consumers];  // where consumers alternate: the other's Q·Kᵀ has ended
   ptx::mbarrier tail_landed;  // values whose last rows still have to be cleared
   // Two cards for each key stage: keys are handed back before a masked tile's card has been read.
   stage_card cards[2][sm90_stages];
@@ -70,6 +71,7 @@ struct sm90_shared {
       ptx::init(values_ready[i], 1);
       ptx::init(values_done[i], consumer_warps);
     }
+    for (int i = 0; i < sm90_consumers; ++i) ptx::init(turn[i], consumer_warps / sm90_consumers);
     ptx::init(tail_landed, 1);
   }
 };

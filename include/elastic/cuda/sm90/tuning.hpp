@@ -15,9 +15,14 @@ inline constexpr bool sm90_is_built = true;
 inline constexpr bool sm90_is_built = false;
 #endif
 
+/// Do the two warpgroups begin their products Q·Kᵀ whenever they can, or only when the other's has ended, so that one
+/// takes exponentials while the other multiplies?
+enum class sm90_turns { free, alternate };
+
 struct sm90_tiling {
   tile_shape shape;  // queries × keys; no head dim: not served
   int query_slots;
+  sm90_turns turns;
   int producer_registers;
   int consumer_registers;
 
@@ -38,15 +43,16 @@ inline constexpr int sm90_part_columns = 64;
 ELASTIC_HOST_DEVICE constexpr sm90_tiling sm90_tiling_for(int head_dim) {
   switch (head_dim) {
     case 64:
+      return {{128, 128}, 2, sm90_turns::alternate, 40, 232};
     case 96:
     case 128:
-      return {{128, 128}, 2, 40, 232};
+      return {{128, 128}, 2, sm90_turns::free, 40, 232};
     case 192:
-      return {{128, 64}, 2, 40, 232};
+      return {{128, 64}, 2, sm90_turns::free, 40, 232};
     case 256:
-      return {{128, 64}, 1, 40, 232};
+      return {{128, 64}, 1, sm90_turns::free, 40, 232};
     default:
-      return {{0, 0}, 0, 0, 0};
+      return {{0, 0}, 0, sm90_turns::free, 0, 0};
   }
 }
 
