@@ -1,5 +1,5 @@
-// A mode of one's own (custom_mode/dilated_window.hpp) on every backend: the library cuts causality and lengths, and the
-// laws check its tiles against its keeps, pair by pair.
+// A mode of one's own (custom_mode/dilated_window.hpp) on every backend: the library cuts causality and lengths, and
+// the laws check its tiles against its keeps, pair by pair.
 #include <array>
 #include <random>
 #include <string>

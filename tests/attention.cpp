@@ -60,7 +60,8 @@ void check_cpu(M const& mode, golden_case const& golden, std::vector<std::int32_
   problem const p = attend.shape(q.as_heads(), k.as_heads(), options);
   plain_keys<T> const source{k.as_heads(), v.as_heads()};
   auto const naive = emit_rows<float, elastic::detail::round_to<T>>(mode, p, q.as_heads(), source, assignment);
-  auto const naive_lse = emit_rows<float, elastic::detail::round_to<float>>(mode, p, q.as_heads(), source, assignment).lse;
+  auto const naive_lse =
+      emit_rows<float, elastic::detail::round_to<float>>(mode, p, q.as_heads(), source, assignment).lse;
   elastic::testing::detail::largest_errors of_out, of_lse;
   for (std::size_t i = 0; i < o.values.size(); ++i)
     of_out.add(static_cast<double>(static_cast<float>(out_memory[i])), naive.out[i], o.values[i]);
@@ -85,8 +86,9 @@ void check_golden(M const& mode, golden_case const& golden, std::vector<std::int
   const_assignment_view const assignment(routes.data(), {p.batch, p.query_heads});
 
   // The oracle in double, to the fixture's own accuracy.
-  auto const rows = emit_rows<double, elastic::detail::exact>(scored<M, exact_scale>{mode, {p.head_dim}}, p, q.as_heads(),
-                                                              plain_keys<float>{k.as_heads(), v.as_heads()}, assignment);
+  auto const rows =
+      emit_rows<double, elastic::detail::exact>(scored<M, exact_scale>{mode, {p.head_dim}}, p, q.as_heads(),
+                                                plain_keys<float>{k.as_heads(), v.as_heads()}, assignment);
   REQUIRE(rows.out.size() == o.values.size());
   double worst = 0;
   for (std::size_t i = 0; i < o.values.size(); ++i) worst = maximum(worst, std::abs(rows.out[i] - o.values[i]));
@@ -120,21 +122,25 @@ TEST_CASE("attention of PyTorch: outputs and log-sum-exps") {
     INFO(golden.name);
     auto const& heads = golden.parameters.at("heads");
     std::string const kind = heads[0][0];
-    std::vector<std::int32_t> routes(std::size_t(golden.parameters.at("B")) * std::size_t(golden.parameters.at("Hq")), 0);
+    std::vector<std::int32_t> routes(std::size_t(golden.parameters.at("B")) * std::size_t(golden.parameters.at("Hq")),
+                                     0);
     ++compared;
     if (heads.size() > 1) {  // causal, token, local and full heads in one call
       for (std::size_t i = 0; i < routes.size(); ++i) routes[i] = static_cast<std::int32_t>(i % 4);
-      REQUIRE((heads.size() == 4 && kind == "causal" && heads[1][0] == "token" && heads[2][0] == "local" && heads[3][0] == "full"));
+      REQUIRE((heads.size() == 4 && kind == "causal" && heads[1][0] == "token" && heads[2][0] == "local" &&
+               heads[3][0] == "full"));
       predicate<past> const causal{};
-      hybrid<predicate<past>, intersection_of<predicate<past>, streaming>, intersection_of<predicate<past>, sliding_window>, full> const
-          mode{causal, {causal, {heads[1][1], heads[1][2], granularity::token}}, {causal, {heads[2][1]}}, {}};
+      hybrid<predicate<past>, intersection_of<predicate<past>, streaming>,
+             intersection_of<predicate<past>, sliding_window>, full> const mode{
+          causal, {causal, {heads[1][1], heads[1][2], granularity::token}}, {causal, {heads[2][1]}}, {}};
       check_golden(mode, golden, routes, false);
     } else if (kind == "causal" || kind == "full") {
       check_golden(full{}, golden, routes, kind == "causal");
     } else if (kind == "token") {
       check_golden(streaming{heads[0][1], heads[0][2], granularity::token}, golden, routes, true);
     } else if (kind == "block") {
-      check_golden(streaming{heads[0][1], heads[0][2], granularity::block, alignment::query_block}, golden, routes, true);
+      check_golden(streaming{heads[0][1], heads[0][2], granularity::block, alignment::query_block}, golden, routes,
+                   true);
     } else {
       REQUIRE(kind == "bsparse");
       auto const blocks = golden.load<std::uint8_t>("block_mask");
@@ -211,7 +217,8 @@ TEST_CASE("both backends agree; lse and the options may be left out") {
   static_assert(std::is_same_v<decltype(attend), attention<sliding_window, fixed_router, cpu> const>);
   oracle(x.q, x.k, x.v, x.out);
   attend(y.q, y.k, y.v, y.out);
-  for (std::size_t i = 0; i < x.out_memory.size(); ++i) REQUIRE(x.out_memory[i] == doctest::Approx(y.out_memory[i]).epsilon(1e-4));
+  for (std::size_t i = 0; i < x.out_memory.size(); ++i)
+    REQUIRE(x.out_memory[i] == doctest::Approx(y.out_memory[i]).epsilon(1e-4));
 }
 
 TEST_CASE("chunks of query rows, taken one by one, give the whole") {
@@ -254,7 +261,8 @@ TEST_CASE("a workspace limit cuts selection into chunks, and changes nothing els
     CHECK(attend.workspace_bytes(p, limit) <= limit);
     std::vector<std::byte> memory(attend.workspace_bytes(p, limit));
     const_assignment_view const assignment(routes.data(), {2, 4});
-    CHECK_THROWS_WITH_AS(attend.select(x.q, x.k, assignment, memory, o), doctest::Contains("or fewer query rows at once"), error);
+    CHECK_THROWS_WITH_AS(attend.select(x.q, x.k, assignment, memory, o),
+                         doctest::Contains("or fewer query rows at once"), error);
     for (o.q_begin = 0; o.q_begin < 700; o.q_begin += rows) {
       o.q_end = minimum(o.q_begin + rows, 700);
       attend.select(x.q, x.k, assignment, memory, o);
@@ -286,14 +294,17 @@ struct cache_of {
 
   /// The first `keys[b]` keys of sequence b; needed(batch, kv_head, page) says which pages stay.
   template <class Needed>
-  cache_of(dice& r, tensors const& x, std::vector<std::int32_t> keys, int page, Needed&& needed) : lengths(std::move(keys)) {
+  cache_of(dice& r, tensors const& x, std::vector<std::int32_t> keys, int page, Needed&& needed)
+      : lengths(std::move(keys)) {
     int const pages = ceil_div(x.k_len, page), slots = x.batch * x.kv_heads * pages;
     std::vector<std::int32_t> order(static_cast<std::size_t>(slots));
     for (int i = 0; i < slots; ++i) order[static_cast<std::size_t>(i)] = i;
-    for (int i = slots - 1; i > 0; --i) std::swap(order[static_cast<std::size_t>(i)], order[static_cast<std::size_t>(r.below(i + 1))]);
+    for (int i = slots - 1; i > 0; --i)
+      std::swap(order[static_cast<std::size_t>(i)], order[static_cast<std::size_t>(r.below(i + 1))]);
     k_memory.assign(static_cast<std::size_t>(slots * page * x.head_dim), poison<float>());
     v_memory = k_memory;
-    strided_view<float, 3> const k(k_memory.data(), {slots, page, x.head_dim}), v(v_memory.data(), {slots, page, x.head_dim});
+    strided_view<float, 3> const k(k_memory.data(), {slots, page, x.head_dim}),
+        v(v_memory.data(), {slots, page, x.head_dim});
     for (int b = 0, slot = 0; b < x.batch; ++b)
       for (int h = 0; h < x.kv_heads; ++h)
         for (int i = 0; i < pages; ++i, ++slot) {
@@ -340,7 +351,8 @@ void check_decode(M const& mode, Expected const& as, std::vector<std::int32_t> c
     };
     cache_of const paged(r, all, lengths, page, needed);
 
-    std::vector<float> q_memory(static_cast<std::size_t>(2 * few * 4 * 32)), out_memory(q_memory.size(), poison<float>());
+    std::vector<float> q_memory(static_cast<std::size_t>(2 * few * 4 * 32)),
+        out_memory(q_memory.size(), poison<float>());
     std::vector<float> lse_memory(static_cast<std::size_t>(2 * 4 * few), poison<float>());
     heads_view<float> const q(q_memory.data(), {2, few, 4, 32}), out(out_memory.data(), {2, few, 4, 32});
     lse_view const lse(lse_memory.data(), {2, 4, few});
@@ -373,7 +385,8 @@ void check_decode(M const& mode, Expected const& as, std::vector<std::int32_t> c
       reference_rows<double>(as, whole, cut(all.q), plain_keys<float>{cut(all.k), cut(all.v)}, row,
                              [&](int, int h, int i, double const* expected, double) {
                                if (int const j = i - static_cast<int>(n) + few; j >= 0)
-                                 for (int d = 0; d < 32; ++d) worst = maximum(worst, std::abs(expected[d] - double(out(b, j, h, d))));
+                                 for (int d = 0; d < 32; ++d)
+                                   worst = maximum(worst, std::abs(expected[d] - double(out(b, j, h, d))));
                              });
       CHECK(worst < 1e-5);
     }

@@ -25,7 +25,8 @@ struct idle_selector {
   void check(problem const&) const {}
 };
 static_assert(selector<idle_selector>);
-void select_on(cpu const&, idle_selector const&, idle_selector::storage const&, select_inputs<float> const&, workspace) {}
+void select_on(cpu const&, idle_selector const&, idle_selector::storage const&, select_inputs<float> const&,
+               workspace) {}
 
 /// A selector whose memory fits the limit for one chunk of rows alone.
 struct chunked_selector : idle_selector {
@@ -124,7 +125,8 @@ void refused(std::initializer_list<char const*> entries, char const* words, std:
   }
 }
 
-constexpr float not_a_number = std::numeric_limits<float>::quiet_NaN(), infinite = std::numeric_limits<float>::infinity();
+constexpr float not_a_number = std::numeric_limits<float>::quiet_NaN(),
+                infinite = std::numeric_limits<float>::infinity();
 constexpr std::int64_t huge = std::int64_t{1} << 40;
 
 }  // namespace
@@ -133,45 +135,72 @@ using plain = call<full>;
 using selecting = call<idle_selector>;
 
 TEST_CASE("shapes that do not belong together") {
-  refused<idle_selector>({"shape", "select", "forward", "call"}, "k head_dim: got 64, expected 32 as in q", [](selecting& x) { x.k.view.extents[3] = 64; });
-  refused<idle_selector>({"shape", "select", "forward", "call"}, "k batch: got 1, expected 2 as in q", [](selecting& x) { x.k.view.extents[0] = 1; });
-  refused<full>({"forward", "call"}, "v: got (2, 6, 1, 32), expected (2, 7, 1, 32)", [](plain& x) { x.v.view.extents[1] = 6; });
+  refused<idle_selector>({"shape", "select", "forward", "call"}, "k head_dim: got 64, expected 32 as in q",
+                         [](selecting& x) { x.k.view.extents[3] = 64; });
+  refused<idle_selector>({"shape", "select", "forward", "call"}, "k batch: got 1, expected 2 as in q",
+                         [](selecting& x) { x.k.view.extents[0] = 1; });
+  refused<full>({"forward", "call"}, "v: got (2, 6, 1, 32), expected (2, 7, 1, 32)",
+                [](plain& x) { x.v.view.extents[1] = 6; });
   refused<full>({"forward", "call"}, "v: got (2, 7, 2, 32)", [](plain& x) { x.v.view.extents[2] = 2; });
-  refused<full>({"forward", "decode", "call"}, "out: got (2, 5, 2, 32), expected (2, 6, 2, 32)", [](plain& x) { x.out.view.extents[1] = 5; });
+  refused<full>({"forward", "decode", "call"}, "out: got (2, 5, 2, 32), expected (2, 6, 2, 32)",
+                [](plain& x) { x.out.view.extents[1] = 5; });
   refused<full>({"forward", "decode", "call"}, "out: got (2, 6, 2, 16)", [](plain& x) { x.out.view.extents[3] = 16; });
-  refused<full>({"forward", "decode", "call"}, "lse: got (2, 6, 2), expected (2, 2, 6)", [](plain& x) { x.lse.view = {x.lse.memory.data(), {2, 6, 2}}; });
-  refused<idle_selector>({"route", "select", "forward", "decode"}, "assignment: got (2, 1), expected (2, 2)", [](selecting& x) { x.assignment.extents[1] = 1; });
-  refused<idle_selector>({"route", "select", "forward", "decode"}, "assignment: got (1, 2)", [](selecting& x) { x.assignment.extents[0] = 1; });
+  refused<full>({"forward", "decode", "call"}, "lse: got (2, 6, 2), expected (2, 2, 6)",
+                [](plain& x) { x.lse.view = {x.lse.memory.data(), {2, 6, 2}}; });
+  refused<idle_selector>({"route", "select", "forward", "decode"}, "assignment: got (2, 1), expected (2, 2)",
+                         [](selecting& x) { x.assignment.extents[1] = 1; });
+  refused<idle_selector>({"route", "select", "forward", "decode"}, "assignment: got (1, 2)",
+                         [](selecting& x) { x.assignment.extents[0] = 1; });
   refused<full>({"route"}, "v: got (2, 7, 1, 16)", [](plain& x) { x.inputs.v.extents[3] = 16; });
   refused<full>({"route"}, "k_pre_rope: got (2, 7, 2, 32)", [](plain& x) { x.inputs.k_pre_rope.extents[2] = 2; });
 }
 
 TEST_CASE("heads that do not divide, head dims that no backend has") {
-  refused<idle_selector>({"shape", "select", "forward", "call"}, "k heads: got 3, expected a divisor of the 2 query heads", [](selecting& x) { x.k.view.extents[2] = 3; });
-  refused<idle_selector>({"shape", "select", "forward", "call"}, "k heads: got 0", [](selecting& x) { x.k.view.extents[2] = 0; });
-  refused<full>({"shape", "forward", "decode", "call"}, "q heads: got 0, expected at least one", [](plain& x) { x.q.view.extents[2] = 0; });
-  refused<full>({"shape", "forward", "decode", "call"}, "q head_dim: got 31, expected 32, 64, 96, 128, 192 or 256", [](plain& x) { x.q.view.extents[3] = 31; });
+  refused<idle_selector>({"shape", "select", "forward", "call"},
+                         "k heads: got 3, expected a divisor of the 2 query heads",
+                         [](selecting& x) { x.k.view.extents[2] = 3; });
+  refused<idle_selector>({"shape", "select", "forward", "call"}, "k heads: got 0",
+                         [](selecting& x) { x.k.view.extents[2] = 0; });
+  refused<full>({"shape", "forward", "decode", "call"}, "q heads: got 0, expected at least one",
+                [](plain& x) { x.q.view.extents[2] = 0; });
+  refused<full>({"shape", "forward", "decode", "call"}, "q head_dim: got 31, expected 32, 64, 96, 128, 192 or 256",
+                [](plain& x) { x.q.view.extents[3] = 31; });
   refused<full>({"shape", "forward", "decode", "call"}, "q head_dim: got 0", [](plain& x) { x.q.view.extents[3] = 0; });
 }
 
 TEST_CASE("views without data, with impossible extents or strides") {
-  refused<idle_selector>({"shape", "select", "forward", "decode", "call"}, "q: got null data, expected data for (2, 6, 2, 32)", [](selecting& x) { x.q.view.data = nullptr; });
-  refused<idle_selector>({"shape", "select", "forward", "call"}, "k: got null data", [](selecting& x) { x.k.view.data = nullptr; });
+  refused<idle_selector>({"shape", "select", "forward", "decode", "call"},
+                         "q: got null data, expected data for (2, 6, 2, 32)",
+                         [](selecting& x) { x.q.view.data = nullptr; });
+  refused<idle_selector>({"shape", "select", "forward", "call"}, "k: got null data",
+                         [](selecting& x) { x.k.view.data = nullptr; });
   refused<full>({"forward", "call"}, "v: got null data", [](plain& x) { x.v.view.data = nullptr; });
   refused<full>({"forward", "decode", "call"}, "out: got null data", [](plain& x) { x.out.view.data = nullptr; });
-  refused<idle_selector>({"route", "select", "forward", "decode"}, "assignment: got null data", [](selecting& x) { x.assignment.data = nullptr; });
-  refused<full>({"shape", "forward", "decode", "call"}, "q: got (2, -1, 2, 32), expected extents of 0 to 2^29 - 1", [](plain& x) { x.q.view.extents[1] = -1; });
-  refused<full>({"shape", "forward", "call"}, "k: got (2, 1099511627776, 1, 32)", [](plain& x) { x.k.view.extents[1] = huge; });
-  refused<full>({"shape", "forward", "decode", "call"}, "q: got (536870912, ", [](plain& x) { x.q.view.extents[0] = 1 << 29; });
-  refused<full>({"shape", "forward", "decode", "call"}, "q: got strides whose offsets overflow", [](plain& x) { x.q.view.strides[1] = std::numeric_limits<std::int64_t>::max(); });
-  refused<full>({"shape", "forward", "call"}, "k: got strides whose offsets overflow", [](plain& x) { x.k.view.strides[1] = std::numeric_limits<std::int64_t>::min(); });
-  refused<full>({"forward", "call"}, "v: got strides whose offsets overflow", [](plain& x) { x.v.view.strides[0] = huge << 22; });
-  refused<full>({"forward", "decode", "call"}, "lse: got strides whose offsets overflow", [](plain& x) { x.lse.view.strides[0] = huge << 22; });
-  refused<full>({"shape", "forward", "decode", "call"}, "q: got 2, expected a head_dim stride of 1", [](plain& x) { x.q.view.strides[3] = 2; });
-  refused<full>({"forward", "decode", "call"}, "out: got 0, expected a head_dim stride of 1", [](plain& x) { x.out.view.strides[3] = 0; });
-  refused<full>({"forward", "decode", "call"}, "out: got a stride of 0, expected elements that do not overlap", [](plain& x) { x.out.view.strides[1] = 0; });
+  refused<idle_selector>({"route", "select", "forward", "decode"}, "assignment: got null data",
+                         [](selecting& x) { x.assignment.data = nullptr; });
+  refused<full>({"shape", "forward", "decode", "call"}, "q: got (2, -1, 2, 32), expected extents of 0 to 2^29 - 1",
+                [](plain& x) { x.q.view.extents[1] = -1; });
+  refused<full>({"shape", "forward", "call"}, "k: got (2, 1099511627776, 1, 32)",
+                [](plain& x) { x.k.view.extents[1] = huge; });
+  refused<full>({"shape", "forward", "decode", "call"}, "q: got (536870912, ",
+                [](plain& x) { x.q.view.extents[0] = 1 << 29; });
+  refused<full>({"shape", "forward", "decode", "call"}, "q: got strides whose offsets overflow",
+                [](plain& x) { x.q.view.strides[1] = std::numeric_limits<std::int64_t>::max(); });
+  refused<full>({"shape", "forward", "call"}, "k: got strides whose offsets overflow",
+                [](plain& x) { x.k.view.strides[1] = std::numeric_limits<std::int64_t>::min(); });
+  refused<full>({"forward", "call"}, "v: got strides whose offsets overflow",
+                [](plain& x) { x.v.view.strides[0] = huge << 22; });
+  refused<full>({"forward", "decode", "call"}, "lse: got strides whose offsets overflow",
+                [](plain& x) { x.lse.view.strides[0] = huge << 22; });
+  refused<full>({"shape", "forward", "decode", "call"}, "q: got 2, expected a head_dim stride of 1",
+                [](plain& x) { x.q.view.strides[3] = 2; });
+  refused<full>({"forward", "decode", "call"}, "out: got 0, expected a head_dim stride of 1",
+                [](plain& x) { x.out.view.strides[3] = 0; });
+  refused<full>({"forward", "decode", "call"}, "out: got a stride of 0, expected elements that do not overlap",
+                [](plain& x) { x.out.view.strides[1] = 0; });
   refused<full>({"forward", "decode", "call"}, "lse: got a stride of 0", [](plain& x) { x.lse.view.strides[0] = 0; });
-  refused<full>({"route"}, "k_pre_rope: got 5, expected a head_dim stride of 1", [](plain& x) { x.inputs.k_pre_rope.strides[3] = 5; });
+  refused<full>({"route"}, "k_pre_rope: got 5, expected a head_dim stride of 1",
+                [](plain& x) { x.inputs.k_pre_rope.strides[3] = 5; });
 }
 
 TEST_CASE("packed sequences whose offsets make no sense") {
@@ -180,22 +209,29 @@ TEST_CASE("packed sequences whose offsets make no sense") {
   };
   std::initializer_list<char const*> const all = {"shape", "route", "select", "forward", "call"};
   packed(all, "options.cu_seqlens_q: got 1, expected offsets that start at 0", [](selecting& x) { x.starts_q[0] = 1; });
-  packed(all, "options.cu_seqlens_k: got -1, expected offsets that start at 0", [](selecting& x) { x.starts_k[0] = -1; });
-  packed(all, "options.cu_seqlens_q: got 6 after 7, expected offsets that do not descend", [](selecting& x) { x.starts_q[1] = 7; });
+  packed(all, "options.cu_seqlens_k: got -1, expected offsets that start at 0",
+         [](selecting& x) { x.starts_k[0] = -1; });
+  packed(all, "options.cu_seqlens_q: got 6 after 7, expected offsets that do not descend",
+         [](selecting& x) { x.starts_q[1] = 7; });
   packed(all, "options.cu_seqlens_k: got -2 after 0", [](selecting& x) { x.starts_k[1] = -2; });
-  packed(all, "options.cu_seqlens_q: got 5, expected offsets that end at the tensor's 6 rows", [](selecting& x) { x.starts_q[2] = 5; });
-  packed(all, "options.cu_seqlens_k: got 2147483647, expected offsets that end", [](selecting& x) { x.starts_k[2] = std::numeric_limits<std::int32_t>::max(); });
-  packed(all, "options.cu_seqlens_k: got 2, expected 3 offsets as in cu_seqlens_q", [](selecting& x) { x.o.cu_seqlens_k = std::span(x.starts_k).first(2); });
+  packed(all, "options.cu_seqlens_q: got 5, expected offsets that end at the tensor's 6 rows",
+         [](selecting& x) { x.starts_q[2] = 5; });
+  packed(all, "options.cu_seqlens_k: got 2147483647, expected offsets that end",
+         [](selecting& x) { x.starts_k[2] = std::numeric_limits<std::int32_t>::max(); });
+  packed(all, "options.cu_seqlens_k: got 2, expected 3 offsets as in cu_seqlens_q",
+         [](selecting& x) { x.o.cu_seqlens_k = std::span(x.starts_k).first(2); });
   packed(all, "one without the other", [](selecting& x) { x.o.cu_seqlens_k = {}; });
   packed(all, "options.cu_seqlens_q: got 1, expected sequences + 1 row offsets", [](selecting& x) {
     x.o.cu_seqlens_q = std::span(x.starts_q).first(1);
     x.o.cu_seqlens_k = std::span(x.starts_k).first(1);
   });
-  refused<full>({"shape", "route", "forward", "call"}, "q batch: got 2, expected 1 where sequences are packed", [](plain& x) {
-    x.o.cu_seqlens_q = x.starts_q;
-    x.o.cu_seqlens_k = x.starts_k;
-  });
-  refused<full>({"decode"}, "options.cu_seqlens_q: got packed queries", [](plain& x) { x.o.cu_seqlens_q = x.starts_q; });
+  refused<full>({"shape", "route", "forward", "call"}, "q batch: got 2, expected 1 where sequences are packed",
+                [](plain& x) {
+                  x.o.cu_seqlens_q = x.starts_q;
+                  x.o.cu_seqlens_k = x.starts_k;
+                });
+  refused<full>({"decode"}, "options.cu_seqlens_q: got packed queries",
+                [](plain& x) { x.o.cu_seqlens_q = x.starts_q; });
 }
 
 TEST_CASE("options out of range") {
@@ -203,15 +239,18 @@ TEST_CASE("options out of range") {
   auto const options_refused = [&](char const* words, auto&& spoil) {
     refused<idle_selector>(all, words, [&](selecting& x) { spoil(x.o); });
   };
-  options_refused("options.softmax_scale: got nan, expected a finite number", [](options& o) { o.softmax_scale = not_a_number; });
+  options_refused("options.softmax_scale: got nan, expected a finite number",
+                  [](options& o) { o.softmax_scale = not_a_number; });
   options_refused("options.softmax_scale: got inf", [](options& o) { o.softmax_scale = infinite; });
   options_refused("options.softmax_scale: got -inf", [](options& o) { o.softmax_scale = -infinite; });
   options_refused("options.layer: got -1", [](options& o) { o.layer = -1; });
   options_refused("options.threads: got -1", [](options& o) { o.threads = -1; });
   options_refused("options.threads: got 5000", [](options& o) { o.threads = 5000; });
-  options_refused("options.q_begin, q_end: got 3, -1, expected multiples of 128, or the end", [](options& o) { o.q_begin = 3; });
+  options_refused("options.q_begin, q_end: got 3, -1, expected multiples of 128, or the end",
+                  [](options& o) { o.q_begin = 3; });
   options_refused("options.q_begin, q_end: got 0, 5, expected multiples of 128", [](options& o) { o.q_end = 5; });
-  options_refused("options.q_begin, q_end: got 0, 7, expected a range of the query rows", [](options& o) { o.q_end = 7; });
+  options_refused("options.q_begin, q_end: got 0, 7, expected a range of the query rows",
+                  [](options& o) { o.q_end = 7; });
   options_refused("options.q_begin, q_end: got -128, -1", [](options& o) { o.q_begin = -128; });
   options_refused("options.q_begin, q_end: got 0, -2", [](options& o) { o.q_end = -2; });
   options_refused("options.q_begin, q_end: got 128, -1", [](options& o) { o.q_begin = 128; });
@@ -226,26 +265,30 @@ TEST_CASE("assignments out of range") {
 }
 
 TEST_CASE("a workspace that is too small") {
-  refused<idle_selector>({"select", "forward"}, "workspace: got 1000 bytes, expected at least 1280 bytes", [](selecting& x) { x.space = x.space.first(1000); });
+  refused<idle_selector>({"select", "forward"}, "workspace: got 1000 bytes, expected at least 1280 bytes",
+                         [](selecting& x) { x.space = x.space.first(1000); });
   refused<idle_selector>({"select", "forward"}, "workspace: got 0 bytes", [](selecting& x) { x.space = {}; });
 }
 
 TEST_CASE("modes whose parameters do not fit the problem") {
-  refused<sliding_window>({"shape", "forward", "decode", "call"}, "sliding_window.window: got 0", [](call<sliding_window>& x) { x.attend = attention<sliding_window>{sliding_window{0}}; });
-  refused<streaming>({"shape", "forward", "decode", "call"}, "streaming.sink: got -1", [](call<streaming>& x) { x.attend = attention<streaming>{streaming{-1, 4}}; });
+  refused<sliding_window>({"shape", "forward", "decode", "call"}, "sliding_window.window: got 0",
+                          [](call<sliding_window>& x) { x.attend = attention<sliding_window>{sliding_window{0}}; });
+  refused<streaming>({"shape", "forward", "decode", "call"}, "streaming.sink: got -1",
+                     [](call<streaming>& x) { x.attend = attention<streaming>{streaming{-1, 4}}; });
   using capped = scored<hybrid<full, full>, soft_cap>;
-  refused<capped>({"shape", "forward", "decode", "call"}, "soft_cap.cap: got nan", [](call<capped>& x) {
-    x.attend = attention<capped>{capped{{}, {not_a_number}}};
-  });
-  refused<triangle>({"shape", "forward", "call"}, "triangle: got attention without causality", [](call<triangle>& x) { x.o.causal = false; });
+  refused<capped>({"shape", "forward", "decode", "call"}, "soft_cap.cap: got nan",
+                  [](call<capped>& x) { x.attend = attention<capped>{capped{{}, {not_a_number}}}; });
+  refused<triangle>({"shape", "forward", "call"}, "triangle: got attention without causality",
+                    [](call<triangle>& x) { x.o.causal = false; });
 }
 
 TEST_CASE("block lists are read before they are trusted") {
   using rows = std::vector<std::vector<std::int32_t>>;
   hand_lists const fine(rows{{1, 0}}), ascending(rows{{0, 1}}), outside(rows{{2}}), negative(rows{{-3}});
   auto const lists_refused = [&](char const* words, block_sparse const& wrong) {
-    refused<block_sparse>({"forward", "call"}, words, [&](call<block_sparse>& x) { x.attend = attention<block_sparse>{wrong}; },
-                          fine.mode(128, 4, 2, 2));
+    refused<block_sparse>(
+        {"forward", "call"}, words, [&](call<block_sparse>& x) { x.attend = attention<block_sparse>{wrong}; },
+        fine.mode(128, 4, 2, 2));
   };
   lists_refused("block_sparse.entries: got 1", ascending.mode(128, 4, 2, 2));
   lists_refused("block_sparse.entries: got 2", outside.mode(128, 4, 2, 2));
@@ -263,7 +306,8 @@ TEST_CASE("routers that do not fit the problem") {
       x.o.layer = layer;
     });
   };
-  router_refused("fixed_router.routes: got 3, expected routes for the problem's 2 query heads", fixed_router({0, 0, 0}, 3), 0);
+  router_refused("fixed_router.routes: got 3, expected routes for the problem's 2 query heads",
+                 fixed_router({0, 0, 0}, 3), 0);
   router_refused("options.layer: got 1, expected one of the 1 layers", fixed_router({0, 0}, 2), 1);
   router_refused("fixed_router.routes: got 1, expected 0 to 0", fixed_router({0, 1}, 2), 0);
   router_refused("fixed_router.routes: got -1", fixed_router({0, -1}, 2), 0);
@@ -278,8 +322,8 @@ TEST_CASE("an LSE without memory is none, or has no shape") {
 TEST_CASE("hand_back names the assignment") {
   plain x;
   std::int32_t none = 0;
-  for (const_assignment_view const& given : {const_assignment_view{}, const_assignment_view(&none, {2, 0}),
-                                             const_assignment_view(&none, {1, 2})}) {
+  for (const_assignment_view const& given :
+       {const_assignment_view{}, const_assignment_view(&none, {2, 0}), const_assignment_view(&none, {1, 2})}) {
     page_table const table(x.table.data(), {2, 1, 2});
     try {
       x.attend.hand_back(x.cache, table, given);
@@ -291,16 +335,23 @@ TEST_CASE("hand_back names the assignment") {
 }
 
 TEST_CASE("caches that do not fit the queries") {
-  auto const cache_refused = [](char const* words, auto&& spoil) { refused<full>({"decode"}, words, [&](plain& x) { spoil(x); }); };
+  auto const cache_refused = [](char const* words, auto&& spoil) {
+    refused<full>({"decode"}, words, [&](plain& x) { spoil(x); });
+  };
   cache_refused("cache.k_pages: got null data", [](plain& x) { x.cache.k_pages.data = nullptr; });
   cache_refused("cache.v_pages: got null data", [](plain& x) { x.cache.v_pages.data = nullptr; });
   cache_refused("cache.table: got null data", [](plain& x) { x.cache.table.data = nullptr; });
   cache_refused("cache.k_lengths: got null data", [](plain& x) { x.cache.k_lengths.data = nullptr; });
-  cache_refused("cache.k_pages: got (4, 4, 16), expected pages of q's head_dim", [](plain& x) { x.cache.k_pages.extents[2] = 16; });
-  cache_refused("cache.v_pages: got (4, 3, 32), expected (4, 4, 32) as k_pages", [](plain& x) { x.cache.v_pages.extents[1] = 3; });
-  cache_refused("cache.k_pages: got (4, 0, 32), expected pages of at least one key", [](plain& x) { x.cache.k_pages.extents[1] = x.cache.v_pages.extents[1] = 0; });
-  cache_refused("cache.k_pages: got 2, expected a head_dim stride of 1", [](plain& x) { x.cache.k_pages.strides[2] = 2; });
-  cache_refused("cache.table: got (1, 1, 2), expected a row for every sequence", [](plain& x) { x.cache.table.extents[0] = 1; });
+  cache_refused("cache.k_pages: got (4, 4, 16), expected pages of q's head_dim",
+                [](plain& x) { x.cache.k_pages.extents[2] = 16; });
+  cache_refused("cache.v_pages: got (4, 3, 32), expected (4, 4, 32) as k_pages",
+                [](plain& x) { x.cache.v_pages.extents[1] = 3; });
+  cache_refused("cache.k_pages: got (4, 0, 32), expected pages of at least one key",
+                [](plain& x) { x.cache.k_pages.extents[1] = x.cache.v_pages.extents[1] = 0; });
+  cache_refused("cache.k_pages: got 2, expected a head_dim stride of 1",
+                [](plain& x) { x.cache.k_pages.strides[2] = 2; });
+  cache_refused("cache.table: got (1, 1, 2), expected a row for every sequence",
+                [](plain& x) { x.cache.table.extents[0] = 1; });
   cache_refused("k heads: got 3", [](plain& x) { x.cache.table.extents[1] = 3; });
   cache_refused("cache.k_lengths: got (1)", [](plain& x) { x.cache.k_lengths.extents[0] = 1; });
   cache_refused("cache.k_lengths: got 0, expected a stride of 1", [](plain& x) { x.cache.k_lengths.strides[0] = 0; });
@@ -319,7 +370,8 @@ TEST_CASE("empty problems are no errors") {
     x.q.view.data = nullptr;
     CHECK_NOTHROW(x.run("forward"));
     CHECK_NOTHROW(x.run("call"));
-    x.out.view = heads_view<float>(x.out.memory.data(), {x.q.view.extents[0], x.q.view.extents[1], 2, 32});  // its strides are 0
+    x.out.view =
+        heads_view<float>(x.out.memory.data(), {x.q.view.extents[0], x.q.view.extents[1], 2, 32});  // its strides are 0
     CHECK_NOTHROW(x.run("call"));
     for (float value : x.out.memory) REQUIRE(poisoned(value));
   }
@@ -335,7 +387,8 @@ TEST_CASE("empty problems are no errors") {
   attention const by_keys{pair, mlp_router{mlp_weights::untrained(32, 1)}};
   CHECK_NOTHROW(by_keys.route(k, assignment_view(routes.data(), {2, 4}), memory));
   attention const by_error{pair, oracle_router{}};
-  CHECK_NOTHROW(by_error.route(route_inputs<float>{.q = some, .k = k, .v = k}, assignment_view(routes.data(), {2, 4}), memory));
+  CHECK_NOTHROW(
+      by_error.route(route_inputs<float>{.q = some, .k = k, .v = k}, assignment_view(routes.data(), {2, 4}), memory));
   plain no_keys;
   no_keys.k.view.extents[1] = no_keys.v.view.extents[1] = 0;
   no_keys.k.view.data = no_keys.v.view.data = nullptr;
@@ -346,12 +399,13 @@ TEST_CASE("empty problems are no errors") {
 
 TEST_CASE("what is written twice, or over what is read") {
   std::initializer_list<char const*> const writers = {"forward", "decode", "call"};
-  refused<full>(writers, "out: got a stride of 32, expected elements that do not overlap", [](plain& x) { x.out.view.strides[1] = 32; });
-  refused<full>(writers, "lse: got a stride of 1, expected elements that do not overlap", [](plain& x) { x.lse.view.strides[1] = 1; });
+  refused<full>(writers, "out: got a stride of 32, expected elements that do not overlap",
+                [](plain& x) { x.out.view.strides[1] = 32; });
+  refused<full>(writers, "lse: got a stride of 1, expected elements that do not overlap",
+                [](plain& x) { x.lse.view.strides[1] = 1; });
   refused<full>({"route"}, "assignment: got a stride of 0", [](plain& x) { x.assignment.strides[1] = 0; });
-  refused<full>(writers, "out: got memory of q, expected memory of its own", [](plain& x) {
-    x.q.view = heads_view<float>(x.out.memory.data(), {2, 6, 2, 32});
-  });
+  refused<full>(writers, "out: got memory of q, expected memory of its own",
+                [](plain& x) { x.q.view = heads_view<float>(x.out.memory.data(), {2, 6, 2, 32}); });
   refused<full>({"forward", "call"}, "out: got memory of v", [](plain& x) { x.v.view.data = x.out.memory.data() + 1; });
   refused<full>({"forward", "call"}, "out: got memory of k", [](plain& x) { x.k.view.data = x.out.memory.data(); });
   refused<full>(writers, "lse: got memory of out", [](plain& x) { x.lse.view.data = x.out.memory.data() + 5; });
@@ -367,7 +421,8 @@ TEST_CASE("what is written twice, or over what is read") {
 }
 
 TEST_CASE("a workspace of some size that is nowhere") {
-  refused<idle_selector>({"select", "forward"}, "workspace: got null data", [](selecting& x) { x.space = {static_cast<std::byte*>(nullptr), 1 << 20}; });
+  refused<idle_selector>({"select", "forward"}, "workspace: got null data",
+                         [](selecting& x) { x.space = {static_cast<std::byte*>(nullptr), 1 << 20}; });
 }
 
 TEST_CASE("the one call reads the lists of all rows before it writes any") {
@@ -380,18 +435,20 @@ TEST_CASE("the one call reads the lists of all rows before it writes any") {
   hand_lists const wrong(lists);
   attention const attend(pair{wrong.mode(128, 128), {}}, fixed_router{});
   REQUIRE(attend.chunk_rows(attend.shape(view, view)) == chunk_alignment);
-  CHECK_THROWS_WITH_AS(attend(view, view, view, heads_view<float>(out.data(), {1, rows, 1, 32})), doctest::Contains("block_sparse.entries: got 99"), error);
+  CHECK_THROWS_WITH_AS(attend(view, view, view, heads_view<float>(out.data(), {1, rows, 1, 32})),
+                       doctest::Contains("block_sparse.entries: got 99"), error);
   for (float const x : out) REQUIRE(poisoned(x));
 }
 
 TEST_CASE("logits that leave float are no rows without keys") {
   int const rows = 40;
   std::vector<float> q(rows * 32, 1e20f), k(rows * 32), v(rows * 32, 1.f), out(q.size()), lse(rows);
-  heads_view<float const> const queries(q.data(), {1, rows, 1, 32}), keys(k.data(), {1, rows, 1, 32}), values(v.data(), {1, rows, 1, 32});
+  heads_view<float const> const queries(q.data(), {1, rows, 1, 32}), keys(k.data(), {1, rows, 1, 32}),
+      values(v.data(), {1, rows, 1, 32});
   for (float const key : {1e20f, -1e20f}) {
     std::fill(k.begin(), k.end(), key);
-    attention{full{}}(queries, keys, values, heads_view<float>(out.data(), {1, rows, 1, 32}), lse_view(lse.data(), {1, 1, rows}),
-                      {.softmax_scale = 1e-40f});
+    attention{full{}}(queries, keys, values, heads_view<float>(out.data(), {1, rows, 1, 32}),
+                      lse_view(lse.data(), {1, 1, rows}), {.softmax_scale = 1e-40f});
     for (float const x : out) REQUIRE(std::isnan(x));
     for (float const x : lse) REQUIRE(std::isnan(x));
     // Rows that the mode leaves no key stay what they are.

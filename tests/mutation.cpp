@@ -103,7 +103,8 @@ TEST_CASE("a backend that writes too much, too little or not at all is told so")
   dice r(1, 1);
   random_problem<float> x(r, 1);
   auto const judged = [&] {
-    return misjudged<float>(full{}, x.p, x.q.view, plain_keys<float>{x.k.view, x.v.view}, x.out.view, x.lse.view, x.assignment);
+    return misjudged<float>(full{}, x.p, x.q.view, plain_keys<float>{x.k.view, x.v.view}, x.out.view, x.lse.view,
+                            x.assignment);
   };
   REQUIRE(x.out.view.size() > 0);
   CHECK(x.touched() == "");

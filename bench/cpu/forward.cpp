@@ -42,15 +42,17 @@ void dense(benchmark::State& state, bool causal) {
     c.push_back(Eigen::MatrixXf(n, n));
   }
   std::vector<double> products;
-  bench::measure(state, [](int) { return attention{full{}}; }, on, with_threads(state, causal), [&] {
-    products.push_back(bench::seconds([&] {
-      elastic::detail::parallel_for(threads, threads, [&](std::int64_t t, int) {
-        auto const i = static_cast<std::size_t>(t);
-        c[i].noalias() = a[i] * b[i];
+  bench::measure(
+      state, [](int) { return attention{full{}}; }, on, with_threads(state, causal),
+      [&] {
+        products.push_back(bench::seconds([&] {
+          elastic::detail::parallel_for(threads, threads, [&](std::int64_t t, int) {
+            auto const i = static_cast<std::size_t>(t);
+            c[i].noalias() = a[i] * b[i];
+          });
+        }));
+        return 0.;
       });
-    }));
-    return 0.;
-  });
   double const rate = 2. * n * n * n * threads / bench::median(products);
   state.counters["gemm_FLOP/s"] = rate;
   state.counters["of_gemm"] = state.counters["FLOP/s"] / rate;
@@ -98,7 +100,8 @@ void every_pair(benchmark::internal::Benchmark* b) {
 }
 
 int const registered = [] {
-  auto const add = [](char const* name, auto&& body, std::vector<std::int64_t> lengths, std::vector<std::int64_t> threads) {
+  auto const add = [](char const* name, auto&& body, std::vector<std::int64_t> lengths,
+                      std::vector<std::int64_t> threads) {
     auto* const b = benchmark::RegisterBenchmark(name, body);
     every_pair(b);
     for (std::int64_t s : lengths)
@@ -113,20 +116,27 @@ int const registered = [] {
   std::vector<std::int64_t> const two{2048, 8192}, one{1};
   add("sliding_window_2048/float", [](benchmark::State& s) { sparse<float>(s, sliding_window{2048}); }, two, one);
   add("streaming_block_1_16/float", [](benchmark::State& s) { sparse<float>(s, streaming{}); }, two, one);
-  add("streaming_token_128_2048/float",
+  add(
+      "streaming_token_128_2048/float",
       [](benchmark::State& s) { sparse<float>(s, streaming{128, 2048, granularity::token}); }, two, one);
   add("lists_128_density_0.1/float", [](benchmark::State& s) { lists<float>(s, 0.1, 128); }, two, one);
   add("lists_128_density_0.3/float", [](benchmark::State& s) { lists<float>(s, 0.3, 128); }, two, one);
   add("lists_64_density_0.1/float", [](benchmark::State& s) { lists<float>(s, 0.1, 64); }, two, one);
   add("triangle/float", [](benchmark::State& s) { sparse<float>(s, triangle{.layer_threshold = 0}); }, two, one);
-  add("hybrid_full_streaming_0.75/float",
-      [](benchmark::State& s) { sparse<float>(s, [](int) { return attention{hybrid{full{}, streaming{}}, ratio_router{0.75}}; }); }, two, one);
-  add("predicate/float",
+  add(
+      "hybrid_full_streaming_0.75/float",
+      [](benchmark::State& s) {
+        sparse<float>(s, [](int) { return attention{hybrid{full{}, streaming{}}, ratio_router{0.75}}; });
+      },
+      two, one);
+  add(
+      "predicate/float",
       [](benchmark::State& s) {
         sparse<float>(s, predicate{[](where const& w, int q, int k) { return w.position(q) - k < 2048; }});
       },
       {2048}, one);
-  add("planned_predicate/float",
+  add(
+      "planned_predicate/float",
       [](benchmark::State& s) {
         sparse<float>(s, planned{predicate{[](where const& w, int q, int k) { return w.position(q) - k < 2048; }}});
       },

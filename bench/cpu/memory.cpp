@@ -38,14 +38,19 @@ void memory(benchmark::State& state, Mode const& mode) {
     state.counters["select_grows"] = selected - before;
     state.counters["attend_grows"] = status("VmHWM") - before;
     state.counters["workspace"] = static_cast<double>(run.workspace());
-    state.counters["inputs_outputs"] = static_cast<double>((on.q_data.size() + on.k_data.size() + on.v_data.size() + on.out_data.size()) * sizeof(float));
+    state.counters["inputs_outputs"] = static_cast<double>(
+        (on.q_data.size() + on.k_data.size() + on.v_data.size() + on.out_data.size()) * sizeof(float));
   }
 }
 
 int const registered = [] {
   auto const add = [](char const* name, auto mode) {
     benchmark::RegisterBenchmark(name, [=](benchmark::State& s) { memory(s, mode); })
-        ->ArgName("S")->Arg(4096)->Arg(32768)->Iterations(1)->Unit(benchmark::kMillisecond);
+        ->ArgName("S")
+        ->Arg(4096)
+        ->Arg(32768)
+        ->Iterations(1)
+        ->Unit(benchmark::kMillisecond);
   };
   add("full", full{});
   add("streaming", streaming{});

@@ -13,7 +13,8 @@ class sparse_keys {
  public:
   sparse_keys(std::int64_t s, int kv_heads, int head_dim) : s_(s), kv_heads_(kv_heads), head_dim_(head_dim) {
     bytes_ = static_cast<std::size_t>(s * kv_heads * head_dim) * sizeof(bfloat16);
-    data_ = static_cast<bfloat16*>(::mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
+    data_ = static_cast<bfloat16*>(
+        ::mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
     std::mt19937 random(1);
     std::normal_distribution<float> normal;
     for (std::int64_t t = 0; t < s; ++t)

@@ -29,7 +29,8 @@ void select(benchmark::State& state, Selector selector, kind of) {
   options o;
   o.threads = static_cast<int>(state.range(1));
   bench::runner<attention<full>, float> dense(attention{full{}}, on, o);
-  bench::measure(state, [&](int) { return attention{selector}; }, on, o, [&] { return bench::seconds([&] { dense.forward(); }); });
+  bench::measure(
+      state, [&](int) { return attention{selector}; }, on, o, [&] { return bench::seconds([&] { dense.forward(); }); });
 }
 
 int const registered = [] {

@@ -134,9 +134,7 @@ int const registered = [] {
   };
   add("dense/bfloat16", [](benchmark::State& s) { decode(s, full{}); }, {0});
   add("hybrid_full_streaming/bfloat16",
-      [](benchmark::State& s) {
-        decode(s, hybrid<full, streaming>{full{}, streaming{.sink = 1, .local = 16}});
-      },
+      [](benchmark::State& s) { decode(s, hybrid<full, streaming>{full{}, streaming{.sink = 1, .local = 16}}); },
       {0, 50, 75, 100});
   return 0;
 }();

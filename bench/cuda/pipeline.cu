@@ -1,8 +1,8 @@
 // The pipeline in one CUDA graph: route, select and forward of 32 query and 8 KV heads, head dim 128, bfloat16, causal,
 // batch 1, by the MLP router with untrained weights. route_ms, select_ms and attend_ms are each step's time inside a
-// graph of several of it, steps_ms their sum; the benchmark's time is one replay of the whole pipeline, calls_ms the same
-// without a graph; all are timed in turn, so that they meet the same clock. "beyond" is the replay against the steps.
-// Argument: length.
+// graph of several of it, steps_ms their sum; the benchmark's time is one replay of the whole pipeline, calls_ms the
+// same without a graph; all are timed in turn, so that they meet the same clock. "beyond" is the replay against the
+// steps. Argument: length.
 #include <support/device.cuh>
 
 namespace {

@@ -65,7 +65,8 @@ tensors<T> concentrated(int s, int query_heads, int kv_heads, int d, unsigned se
       for (int i = 0; i < d; ++i) u[i] *= gamma / std::sqrt(norm);
     }
     auto const add = [&](T* row, int j) {
-      for (int i = 0; i < d; ++i) row[i] = T(static_cast<float>(row[i]) + directions[static_cast<std::size_t>(j * d + i)]);
+      for (int i = 0; i < d; ++i)
+        row[i] = T(static_cast<float>(row[i]) + directions[static_cast<std::size_t>(j * d + i)]);
     };
     for (int t = 0; t < s; ++t) add(made.k_data.data() + (std::int64_t{t} * kv_heads + kv) * d, t / block);
     for (int h = kv * group; h < (kv + 1) * group; ++h)

@@ -28,8 +28,12 @@ template <class Attention, elastic::element T>
 class runner {
  public:
   runner(Attention attend, tensors<T>& on, elastic::options o)
-      : attend_(std::move(attend)), on_(on), options_(o), shape_(attend_.shape(on.q(), on.k(), o)),
-        routes_(static_cast<std::size_t>(on.batch * on.query_heads)), memory_(attend_.workspace_bytes(shape_)) {
+      : attend_(std::move(attend)),
+        on_(on),
+        options_(o),
+        shape_(attend_.shape(on.q(), on.k(), o)),
+        routes_(static_cast<std::size_t>(on.batch * on.query_heads)),
+        memory_(attend_.workspace_bytes(shape_)) {
     elastic::route_inputs<T> const in{.k_pre_rope = on.k(), .q = on.q(), .k = on.k(), .v = on.v()};
     attend_.route(in, assignment(), memory_, options_);
   }
@@ -54,7 +58,8 @@ class runner {
 
 /// What is wrong with a small problem's outputs, or nothing.
 template <elastic::element T, class Attention>
-std::string small_problem_fault(Attention const& attend, int s, int query_heads, int kv_heads, int head_dim, bool causal) {
+std::string small_problem_fault(Attention const& attend, int s, int query_heads, int kv_heads, int head_dim,
+                                bool causal) {
   tensors<T> on(1, s, s, query_heads, kv_heads, head_dim, 7);
   elastic::options o;
   o.causal = causal;
@@ -94,7 +99,8 @@ void measure(benchmark::State& state, Variant const& variant, tensors<T>& on, el
   state.counters["attended"] = part.density();
   state.counters["tiles"] = part.tile_density();
   state.counters["FLOP/s"] = 4 * static_cast<double>(part.total().kept) * on.head_dim / attend_seconds;
-  state.counters["bytes"] = static_cast<double>((2 * on.q_data.size() + on.k_data.size() + on.v_data.size()) * sizeof(T));
+  state.counters["bytes"] =
+      static_cast<double>((2 * on.q_data.size() + on.k_data.size() + on.v_data.size()) * sizeof(T));
   state.counters["workspace"] = static_cast<double>(run.workspace());
   if (!ratios.empty()) {
     state.counters["of_dense"] = median(ratios);

@@ -82,7 +82,8 @@ class table {
     std::string const text = note(setting_, r);
     std::string const route = r.what->counts_routing ? fmt::format("{:.2f}", r.route_ms) : "-";
     fmt::print(
-        "{:<15}{:<12}{:>8.3f}{:>6.2f}{:>9.3f}{:>9.3f}{:>9}{:>10.2f}{:>10.2f}{:>10.2f}{:>8.2f}x{:>12}{:>8.4f}{}{:>8.4f}{}"
+        "{:<15}{:<12}{:>8.3f}{:>6.2f}{:>9.3f}{:>9.3f}{:>9}{:>10.2f}{:>10.2f}{:>10.2f}{:>8.2f}x{:>12}{:>8.4f}{}{:>8.4f}{"
+        "}"
         "\n",
         r.what->name, r.what->router.empty() ? "-" : r.what->router, r.density, r.msr, r.esr_last, r.esr_area, route,
         r.select_ms, r.attend_ms, r.total_ms, r.speedup, fmt::format("{:.2f}-{:.2f}", r.speedup_min, r.speedup_max),

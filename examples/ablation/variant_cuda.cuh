@@ -15,8 +15,12 @@ struct device_layer {
   device_vector<std::byte> memory;
 
   explicit device_layer(layer_run const& layer)
-      : q(to_device<type>(layer.in.q.values)), k(to_device<type>(layer.in.k.values)), v(to_device<type>(layer.in.v.values)),
-        k_pre_rope(to_device<type>(layer.in.k_pre_rope.values)), out(q.size()), lse(layer.lse.size()),
+      : q(to_device<type>(layer.in.q.values)),
+        k(to_device<type>(layer.in.k.values)),
+        v(to_device<type>(layer.in.v.values)),
+        k_pre_rope(to_device<type>(layer.in.k_pre_rope.values)),
+        out(q.size()),
+        lse(layer.lse.size()),
         routes(layer.routes.size()) {}
 };
 

@@ -64,8 +64,8 @@ applied attend_layer_as(attention<Mode, Router, Backend> const& attend, layer_in
 
 template <class Mode, class Router, class Backend>
   requires(!Backend::on_host)
-applied attend_layer(attention<Mode, Router, Backend> const& attend, layer_inputs const& in,
-                     options const& o, safetensors_writer& to) {
+applied attend_layer(attention<Mode, Router, Backend> const& attend, layer_inputs const& in, options const& o,
+                     safetensors_writer& to) {
   switch (in.q.stored) {
     case safetensors_dtype::bf16:
       return attend_layer_as<bfloat16>(attend, in, o, to);

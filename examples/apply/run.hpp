@@ -53,8 +53,8 @@ struct memory_of {
 /// Attends as the front door's one call does, and keeps what was selected on the way.
 template <class Mode, class Router, class Backend>
   requires(Backend::on_host)
-applied attend_layer(attention<Mode, Router, Backend> const& attend, layer_inputs const& in,
-                     options const& o, safetensors_writer& to) {
+applied attend_layer(attention<Mode, Router, Backend> const& attend, layer_inputs const& in, options const& o,
+                     safetensors_writer& to) {
   heads_view<float const> const q = in.q.view(), k = in.k.view(), v = in.v.view();
   problem const p = attend.shape(q, k, o);
   auto const [batch, seq, heads, head_dim] = in.q.shape;

@@ -88,9 +88,8 @@ struct heavy_router {
 /// Writes a route for every head: 0 for the first mode, modes - 1 for the last.
 template <class Backend, class Mode, elastic::element T>
   requires(Backend::on_host)
-void route_on(Backend const&, heavy_router const& router, Mode const&,
-              elastic::route_inputs<T> const& in, elastic::problem const& p,
-              elastic::assignment_view const& assignment, elastic::workspace) {
+void route_on(Backend const&, heavy_router const& router, Mode const&, elastic::route_inputs<T> const& in,
+              elastic::problem const& p, elastic::assignment_view const& assignment, elastic::workspace) {
   elastic::require(bool(in.k), "k", "no tensor", "the keys");
   for (int b = 0; b < p.batch; ++b)
     for (int h = 0; h < p.query_heads; ++h) {

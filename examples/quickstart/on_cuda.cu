@@ -13,7 +13,9 @@ std::vector<std::int32_t> attend_on_cuda(quickstart_mode const& mode, elastic::r
   auto const floats = [](heads_view<float const> const& x) { return std::vector<float>(x.data, x.data + x.size()); };
   device_vector<bfloat16> const q_memory = to_device<bfloat16>(floats(q)), k_memory = to_device<bfloat16>(floats(k)),
                                 v_memory = to_device<bfloat16>(floats(v)), out_memory(q_memory.size());
-  auto const shape_of = [](auto const& x) { return std::array{x.extents[0], x.extents[1], x.extents[2], x.extents[3]}; };
+  auto const shape_of = [](auto const& x) {
+    return std::array{x.extents[0], x.extents[1], x.extents[2], x.extents[3]};
+  };
   heads_view<bfloat16 const> const device_q(q_memory.data(), shape_of(q)), device_k(k_memory.data(), shape_of(k)),
       device_v(v_memory.data(), shape_of(v));
   heads_view<bfloat16> const device_out(out_memory.data(), shape_of(q));

@@ -15,7 +15,8 @@ inline constexpr bool has_cuda = false;
 
 /// Refuses a backend that this program does not have.
 inline void check_backend(std::string const& name) {
-  elastic::require(name != "cuda" || has_cuda, "--backend", "cuda", "cpu or reference: this build has no CUDA (ELASTIC_CUDA)");
+  elastic::require(name != "cuda" || has_cuda, "--backend", "cuda",
+                   "cpu or reference: this build has no CUDA (ELASTIC_CUDA)");
   elastic::require(name == "cpu" || name == "reference" || name == "cuda", "--backend", name,
                    has_cuda ? "cpu, reference or cuda" : "cpu or reference");
 }

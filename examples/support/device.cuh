@@ -27,7 +27,8 @@ class device_vector {
   std::size_t size() const { return size_; }
 
   void assign(std::vector<T> const& values) const {
-    elastic::detail::cuda_call(cudaMemcpy(data(), values.data(), size_ * sizeof(T), cudaMemcpyHostToDevice), "cudaMemcpy");
+    elastic::detail::cuda_call(cudaMemcpy(data(), values.data(), size_ * sizeof(T), cudaMemcpyHostToDevice),
+                               "cudaMemcpy");
   }
   std::vector<T> to_host() const {
     std::vector<T> values(size_);

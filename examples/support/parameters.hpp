@@ -87,8 +87,8 @@ std::string describe(M mode) {
 
 /// The number that the whole text spells; not a NaN or an infinity.
 template <class T>
-requires(std::integral<T> || std::floating_point<T>) T
-    parse_number(std::string const& argument, std::string_view text) {
+  requires(std::integral<T> || std::floating_point<T>)
+T parse_number(std::string const& argument, std::string_view text) {
   T value{};
   auto const [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
   bool whole = failure == std::errc{} && end == text.data() + text.size();

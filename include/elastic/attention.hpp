@@ -13,10 +13,10 @@
 //   attend.decode(q, cache, out, lse, assignment, memory, options);
 //
 // What select left serves the very shapes and the assignment that it was given: of another shape, forward finds the
-// wrong lists; a head that another route sends to a selector afterwards finds empty rows, and sees no key. Outputs share
-// no memory with inputs; where both are dense that is checked. Input is finite, with sums below the largest float (3e38):
-// Σ|q·k| over head_dim, before and after the scale, and |v| times the number of keys that a row sees. Past that outputs
-// may be ±∞ or NaN.
+// wrong lists; a head that another route sends to a selector afterwards finds empty rows, and sees no key. Outputs
+// share no memory with inputs; where both are dense that is checked. Input is finite, with sums below the largest float
+// (3e38): Σ|q·k| over head_dim, before and after the scale, and |v| times the number of keys that a row sees. Past that
+// outputs may be ±∞ or NaN.
 #pragma once
 
 #include <cstddef>
@@ -47,7 +47,9 @@ using default_backend = reference;
 #endif
 
 template <class B>
-concept backend = std::copyable<B> && requires { { B::on_host } -> std::convertible_to<bool>; };
+concept backend = std::copyable<B> && requires {
+  { B::on_host } -> std::convertible_to<bool>;
+};
 
 /// A backend whose forward takes a workspace of that many bytes as its last argument.
 template <class B>
@@ -76,7 +78,9 @@ struct dense_of {
 
   template <class Real>
     requires scoring_mode<Mode>
-  ELASTIC_HOST_DEVICE Real score(where const& w, Real s, int q, int k) const { return mode.score(w, s, q, k); }
+  ELASTIC_HOST_DEVICE Real score(where const& w, Real s, int q, int k) const {
+    return mode.score(w, s, q, k);
+  }
 
   ELASTIC_HOST_DEVICE float sink_logit(where const& w) const
     requires sink_logit_mode<Mode>
@@ -127,9 +131,10 @@ class attention {
   using selected = selected_t<Mode>;
   static_assert(attention_mode<selected>,
                 "elastic: Mode must satisfy attention_mode (keeps, has_partial, trivially copyable) or selector");
-  static_assert(router<Router>,
-                "elastic: Router must satisfy the concept router: be callable with (problem, sequence, query_head, modes) "
-                "and return an integer, or have check(problem, modes) and a route_on");
+  static_assert(
+      router<Router>,
+      "elastic: Router must satisfy the concept router: be callable with (problem, sequence, query_head, modes) "
+      "and return an integer, or have check(problem, modes) and a route_on");
   static_assert(backend<Backend>, "elastic: Backend must satisfy the concept backend");
   static_assert(Backend::on_host || !host_only<Mode>,
                 "elastic: Mode selects per token (top_k): the reference and cpu backends serve it, cuda does not");
@@ -175,8 +180,7 @@ class attention {
     if constexpr (head_router<Router> && Backend::on_host) {
       std::vector<std::int32_t> chosen;
       for (int b = 0; b < p.batch; ++b)
-        for (int h = 0; h < p.query_heads; ++h)
-          chosen.push_back(detail::decided_route(router_, p, b, h, routes<Mode>));
+        for (int h = 0; h < p.query_heads; ++h) chosen.push_back(detail::decided_route(router_, p, b, h, routes<Mode>));
       auto next = chosen.begin();
       for (int b = 0; b < p.batch; ++b)
         for (int h = 0; h < p.query_heads; ++h) assignment(b, h) = *next++;
@@ -422,7 +426,8 @@ class attention {
   static void check_workspace(workspace memory, std::size_t needed, char const* told_by) {
     require(memory.size() >= needed, "workspace", std::to_string(memory.size()) + " bytes",
             "at least " + std::to_string(needed) + " bytes (" + told_by + ")");
-    require(memory.data() != nullptr || needed == 0, "workspace", "null data", "data for " + std::to_string(needed) + " bytes");
+    require(memory.data() != nullptr || needed == 0, "workspace", "null data",
+            "data for " + std::to_string(needed) + " bytes");
   }
 
   static std::byte* aligned(workspace memory) {

@@ -102,14 +102,16 @@ TEST_CASE("strides that overlap without being 0") {
   };
   auto const fine = [&](auto const& v) { CHECK_NOTHROW(detail::check_distinct("x", v)); };
   fine(view({2, 3, 4}, {12, 4, 1}));
-  fine(view({2, 3, 4}, {100, 4, 1}));    // padded
-  fine(view({2, 3, 4}, {-12, 4, -1}));   // backwards
-  fine(view({2, 3, 4}, {1, 8, 2}));      // permuted
-  fine(view({1, 3, 4}, {0, 4, 1}));      // one of a kind
-  fine(view({0, 3, 4}, {0, 0, 0}));      // without elements
+  fine(view({2, 3, 4}, {100, 4, 1}));   // padded
+  fine(view({2, 3, 4}, {-12, 4, -1}));  // backwards
+  fine(view({2, 3, 4}, {1, 8, 2}));     // permuted
+  fine(view({1, 3, 4}, {0, 4, 1}));     // one of a kind
+  fine(view({0, 3, 4}, {0, 0, 0}));     // without elements
   fine(strided_view<float, 3>(x.data(), {2, 0, 4}));
-  for (auto const& strides : std::vector<std::array<std::int64_t, 3>>{{12, 1, 1}, {4, 4, 1}, {11, 4, 1}, {12, -3, 1}, {1, 2, 1}})
-    CHECK_THROWS_WITH_AS(detail::check_distinct("x", view({2, 3, 4}, strides)), doctest::Contains("expected elements that do not overlap"), error);
+  for (auto const& strides :
+       std::vector<std::array<std::int64_t, 3>>{{12, 1, 1}, {4, 4, 1}, {11, 4, 1}, {12, -3, 1}, {1, 2, 1}})
+    CHECK_THROWS_WITH_AS(detail::check_distinct("x", view({2, 3, 4}, strides)),
+                         doctest::Contains("expected elements that do not overlap"), error);
 }
 
 TEST_CASE("what is written is apart from what is read, where both fill their memory") {
@@ -119,7 +121,8 @@ TEST_CASE("what is written is apart from what is read, where both fill their mem
   CHECK_NOTHROW(apart(dense(0), dense(20)));
   CHECK_NOTHROW(apart(dense(20), dense(0)));
   for (int const at : {0, 1, 19})
-    CHECK_THROWS_WITH_AS(apart(dense(at), dense(0)), "elastic: out: got memory of q, expected memory of its own", error);
+    CHECK_THROWS_WITH_AS(apart(dense(at), dense(0)), "elastic: out: got memory of q, expected memory of its own",
+                         error);
   // Interleaved as in a packed projection: their ranges overlap, their elements do not.
   strided_view<float, 2> const q(x.data(), {4, 5}, {10, 1}), out(x.data() + 5, {4, 5}, {10, 1});
   CHECK_NOTHROW(apart(out, q));
@@ -148,7 +151,8 @@ TEST_CASE("ranges of rows") {
   detail::row_ranges const equal("x", 2, 8, {}, 0, -1);
   CHECK(equal.sequences == 2);
   CHECK(equal.end(1) == 8);
-  for (auto [begin, end] : {std::pair{-1, -1}, {5, 2}, {0, -2}}) CHECK_THROWS_AS(detail::row_ranges("x", 1, 8, {}, begin, end), error);
+  for (auto [begin, end] : {std::pair{-1, -1}, {5, 2}, {0, -2}})
+    CHECK_THROWS_AS(detail::row_ranges("x", 1, 8, {}, begin, end), error);
   CHECK_THROWS_WITH_AS(detail::row_ranges("x", 2, 8, starts, 0, -1), doctest::Contains("x batch: got 2"), error);
   for (std::vector<std::int32_t> const& bad : {std::vector<std::int32_t>{0}, {-4, 8}, {0, 50, 8}, {0, 9}, {0, 7}})
     CHECK_THROWS_WITH_AS(detail::row_ranges("x", 1, 8, bad, 0, -1), doctest::Contains("cu_seqlens_q"), error);

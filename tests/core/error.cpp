@@ -38,7 +38,8 @@ TEST_CASE("an enum's value without a name is refused") {
   enum class colour { red, green };
   CHECK_NOTHROW(elastic::require_enumerator("colour", colour::green, colour::green));
   for (int const number : {2, -1, 99})
-    CHECK_THROWS_WITH_AS(elastic::require_enumerator("colour", static_cast<colour>(number), colour::green),
-                         ("elastic: colour: got " + std::to_string(number) + ", expected an enumerator: 0 to 1").c_str(),
-                         elastic::error);
+    CHECK_THROWS_WITH_AS(
+        elastic::require_enumerator("colour", static_cast<colour>(number), colour::green),
+        ("elastic: colour: got " + std::to_string(number) + ", expected an enumerator: 0 to 1").c_str(),
+        elastic::error);
 }

@@ -49,7 +49,8 @@ TEST_CASE("plain keys are one run") {
 TEST_CASE("a paged cache finds its pages by the table") {
   auto const k = counted(6 * 4 * 8), v = counted(6 * 4 * 8);
   std::vector<std::int32_t> const table{5, 0, 3, -1, 2, 1, 4, 4}, lengths{8, 7};
-  paged_cache<float> const cache{{k.data(), {6, 4, 8}}, {v.data(), {6, 4, 8}}, {table.data(), {2, 2, 2}}, {lengths.data(), {2}}};
+  paged_cache<float> const cache{
+      {k.data(), {6, 4, 8}}, {v.data(), {6, 4, 8}}, {table.data(), {2, 2, 2}}, {lengths.data(), {2}}};
   problem const p;
   CHECK(cache.run() == 4);
   CHECK(cache.keys(p, 0, 0, 0)[3] == &cache.k_pages(5, 3, 0));

@@ -3,4 +3,6 @@
 
 #include "support/random_problem.hpp"
 
-TEST_CASE("random problems: block selectors") { elastic::testing::run_random_problems(elastic::testing::block_selectors{}); }
+TEST_CASE("random problems: block selectors") {
+  elastic::testing::run_random_problems(elastic::testing::block_selectors{});
+}

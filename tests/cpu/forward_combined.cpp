@@ -3,4 +3,6 @@
 
 #include "support/random_problem.hpp"
 
-TEST_CASE("random problems: combined modes") { elastic::testing::run_random_problems(elastic::testing::combined_modes{}); }
+TEST_CASE("random problems: combined modes") {
+  elastic::testing::run_random_problems(elastic::testing::combined_modes{});
+}

@@ -3,4 +3,6 @@
 
 #include "support/random_problem.hpp"
 
-TEST_CASE("random problems: planned modes") { elastic::testing::run_random_problems(elastic::testing::planned_modes{}); }
+TEST_CASE("random problems: planned modes") {
+  elastic::testing::run_random_problems(elastic::testing::planned_modes{});
+}

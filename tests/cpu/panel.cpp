@@ -26,7 +26,8 @@ TEST_CASE("panel products equal plain loops for any number of keys, at any strid
   for (int head_dim : {32, 64, 96, 128, 192, 256})
     for (int columns : {1, 2, 3, 5, 6, 7, 8, 9, 13, 31, 64, 127, 128}) {
       int const stride = head_dim + 3;
-      floats query(head_dim * panel_rows), scores(columns * panel_rows), output(head_dim * panel_rows), scale(panel_rows);
+      floats query(head_dim * panel_rows), scores(columns * panel_rows), output(head_dim * panel_rows),
+          scale(panel_rows);
       std::vector<float> keys(static_cast<std::size_t>(columns * stride));
       for (int i = 0; i < head_dim * panel_rows; ++i) query.data[i] = normal(random), output.data[i] = normal(random);
       for (float& x : keys) x = normal(random);
@@ -50,7 +51,8 @@ TEST_CASE("panel products equal plain loops for any number of keys, at any strid
         for (int r = 0; r < panel_rows; ++r) {
           double sum = static_cast<double>(before[static_cast<std::size_t>(d * panel_rows + r)]) * scale.data[r];
           for (int c = 0; c < columns; ++c)
-            sum += static_cast<double>(scores.data[c * panel_rows + r]) * keys[static_cast<std::size_t>(c * stride + d)];
+            sum +=
+                static_cast<double>(scores.data[c * panel_rows + r]) * keys[static_cast<std::size_t>(c * stride + d)];
           worst = std::max(worst, std::abs(sum - output.data[d * panel_rows + r]));
         }
       CHECK(worst < 2e-3);

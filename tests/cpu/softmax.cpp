@@ -12,9 +12,7 @@ namespace {
 using namespace elastic::detail;
 constexpr float none = -std::numeric_limits<float>::infinity();
 
-float packet_exp(float x) {
-  return Eigen::internal::pfirst(exp_of_negative(Eigen::internal::pset1<packet>(x)));
-}
+float packet_exp(float x) { return Eigen::internal::pfirst(exp_of_negative(Eigen::internal::pset1<packet>(x))); }
 
 }  // namespace
 

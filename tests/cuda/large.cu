@@ -50,8 +50,7 @@ struct run {
   device_buffer<std::int32_t> routes{std::size_t{1}};
 
   explicit run(int count) : in(count), out(count) {
-    for (int i = 0; i < 3; ++i)
-      draw<<<blocks, 256>>>(in.head(count - 1 - i), in.row(), static_cast<unsigned>(77 * i));
+    for (int i = 0; i < 3; ++i) draw<<<blocks, 256>>>(in.head(count - 1 - i), in.row(), static_cast<unsigned>(77 * i));
     cuda_call(cudaGetLastError(), "draw");
   }
 
@@ -60,7 +59,8 @@ struct run {
   std::int32_t operator()(M const& mode, float scale) const {
     attention<M, mlp_router, cuda_for<head_dim>> const attend{mode,
                                                               mlp_router{upload(mlp_weights::untrained(head_dim, 3))}};
-    heads_view<bfloat16 const> const q = in.view<bfloat16 const>(in.count - 1), k = in.view<bfloat16 const>(in.count - 2),
+    heads_view<bfloat16 const> const q = in.view<bfloat16 const>(in.count - 1),
+                                     k = in.view<bfloat16 const>(in.count - 2),
                                      v = in.view<bfloat16 const>(in.count - 3);
     options o{.softmax_scale = scale};
     problem const p = attend.shape(q, k, o);
@@ -95,8 +95,8 @@ TEST_CASE("a million tokens, offsets beyond 2^32 elements") {
   device_buffer<unsigned> const different(std::size_t{1});
   auto const differences = [&] {
     different.write(std::vector<unsigned>{0});
-    count_differences<<<blocks, 256>>>(among.out.head(heads - 1), among.out.row(),
-                                                          alone.out.head(2), alone.out.row(), different.data());
+    count_differences<<<blocks, 256>>>(among.out.head(heads - 1), among.out.row(), alone.out.head(2), alone.out.row(),
+                                       different.data());
     cuda_call(cudaGetLastError(), "count_differences");
     return different.read()[0];
   };

@@ -78,7 +78,7 @@ void compare(dice& r, tally& sum, int longest) {
         if (given.columns.test(row, i)) expected.take_column(w, i);
         if (given.offsets.test(row, i)) expected.take_offset(w, i);
       }
-      for (bit_rows vertical_slash::storage::*bits :
+      for (bit_rows vertical_slash::storage::* bits :
            {&vertical_slash::storage::columns, &vertical_slash::storage::offsets,
             &vertical_slash::storage::differences})
         for (int word = 0; word < (given.*bits).words_per_row; ++word)

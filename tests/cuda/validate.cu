@@ -123,12 +123,10 @@ TEST_CASE("validate says on the device what it says on the host") {
     CHECK(on_device == (decode ? x.validated_decode<reference>() : x.validated<reference>()));
   };
   both("options.cu_seqlens_q: got 1 after 2", false, [](inputs& x) { x.starts_q = {0, 2, 1}; });
-  both("options.cu_seqlens_q: got 1, expected offsets that start at 0", false, [](inputs& x) {
-    x.starts_q = {1, 2, 6};
-  });
-  both("options.cu_seqlens_k: got 132, expected offsets that end at", false, [](inputs& x) {
-    x.starts_k = {0, 3, 132};
-  });
+  both("options.cu_seqlens_q: got 1, expected offsets that start at 0", false,
+       [](inputs& x) { x.starts_q = {1, 2, 6}; });
+  both("options.cu_seqlens_k: got 132, expected offsets that end at", false,
+       [](inputs& x) { x.starts_k = {0, 3, 132}; });
   both("assignment: got 3, expected routes 0 to 2", false, [](inputs& x) { x.routes[2] = 3; });
   both("assignment: got -1, expected routes 0 to 2", true, [](inputs& x) { x.routes[2] = -1; });
   both("block_sparse.count: got 9", false, [](inputs& x) { x.count[3] = 9; });

@@ -49,8 +49,9 @@ struct temporary {
 
 TEST_CASE("text tables: separators, comments, blank lines, either line end") {
   std::vector<double> const expected{0, 0.5, 1, 1, 0.25, -1e-3};
-  for (char const* text : {"0\t0.5\t1\n1\t0.25\t-1e-3\n", "0, 0.5 , 1\r\n\r\n1,0.25,-1e-3", "# alpha\n0 0.5 +1 # first\n\n 1;0.25;-0.001",
-                           "0.000000000000000000e+00\t5.000000000000000000e-01\t1.000000000000000000e+00\n1\t0.25\t-0.001\n\n"}) {
+  for (char const* text :
+       {"0\t0.5\t1\n1\t0.25\t-1e-3\n", "0, 0.5 , 1\r\n\r\n1,0.25,-1e-3", "# alpha\n0 0.5 +1 # first\n\n 1;0.25;-0.001",
+        "0.000000000000000000e+00\t5.000000000000000000e-01\t1.000000000000000000e+00\n1\t0.25\t-0.001\n\n"}) {
     CAPTURE(text);
     auto const table = route_table::from_text(text);
     CHECK(table.layers == 2);
@@ -61,8 +62,9 @@ TEST_CASE("text tables: separators, comments, blank lines, either line end") {
 
 TEST_CASE("the same table from every kind of file") {
   std::vector<double> const values{0, 1, 1, 0, 0, 1};
-  temporary const tsv("elastic-routes-test.tsv", "0\t1\t1\n0\t0\t1\n"), csv("elastic-routes-test.csv", "0,1,1\n0,0,1\n"),
-      json("elastic-routes-test.json", "[[0, 1, 1], [0, 0, 1.0]]"), tensors("elastic-routes-test.safetensors", "");
+  temporary const tsv("elastic-routes-test.tsv", "0\t1\t1\n0\t0\t1\n"),
+      csv("elastic-routes-test.csv", "0,1,1\n0,0,1\n"), json("elastic-routes-test.json", "[[0, 1, 1], [0, 0, 1.0]]"),
+      tensors("elastic-routes-test.safetensors", "");
   safetensors_writer{}.add("alpha", {2, 3}, std::vector<float>(values.begin(), values.end())).write(tensors.path);
   for (auto const& path : {tsv.path, csv.path, json.path, tensors.path}) {
     CAPTURE(path);

@@ -754,6 +754,6 @@ TEST_CASE("fuzz: header values of any JSON type, in any place") {
 
 TEST_CASE("a dtype without a name is refused") {
   safetensors_writer writer;
-  CHECK_THROWS_WITH_AS(writer.add_bytes("a", static_cast<safetensors_dtype>(77), {1}, {}), doctest::Contains("tensor \"a\" dtype: got 77"),
-                       elastic::error);
+  CHECK_THROWS_WITH_AS(writer.add_bytes("a", static_cast<safetensors_dtype>(77), {1}, {}),
+                       doctest::Contains("tensor \"a\" dtype: got 77"), elastic::error);
 }

@@ -19,8 +19,11 @@ struct inputs {
   std::vector<float> q, k;
 
   inputs(int the_rows, int the_query_heads, int the_kv_heads)
-      : rows(the_rows), query_heads(the_query_heads), kv_heads(the_kv_heads),
-        q(static_cast<std::size_t>(rows * query_heads * 32)), k(static_cast<std::size_t>(rows * kv_heads * 32)) {
+      : rows(the_rows),
+        query_heads(the_query_heads),
+        kv_heads(the_kv_heads),
+        q(static_cast<std::size_t>(rows * query_heads * 32)),
+        k(static_cast<std::size_t>(rows * kv_heads * 32)) {
     std::mt19937 random(5);
     std::normal_distribution<float> normal;
     for (float& x : q) x = normal(random);
@@ -32,13 +35,15 @@ struct inputs {
 
 /// By the definition, pair for pair.
 template <class M>
-std::vector<double> brute_force(M const& mode, inputs const& in, std::vector<std::int32_t> const& routes, options const& o) {
+std::vector<double> brute_force(M const& mode, inputs const& in, std::vector<std::int32_t> const& routes,
+                                options const& o) {
   problem const p = make_problem(in.queries(), in.keys(), o);
   std::vector<double> masses;
   for (int b = 0; b < p.batch; ++b)
     for (int h = 0; h < p.query_heads; ++h) {
       where const w = locate(p, b, h, routes[static_cast<std::size_t>(b * p.query_heads + h)]);
-      auto const q_rows = rows_of(in.queries(), p.cu_seqlens_q, b, h), k_rows = rows_of(in.keys(), p.cu_seqlens_k, b, w.kv_head);
+      auto const q_rows = rows_of(in.queries(), p.cu_seqlens_q, b, h),
+                 k_rows = rows_of(in.keys(), p.cu_seqlens_k, b, w.kv_head);
       double sum = 0;
       for (int q = 0; q < w.q_len; ++q) {
         double kept = 0, all = 0;
@@ -60,7 +65,8 @@ std::vector<double> brute_force(M const& mode, inputs const& in, std::vector<std
 template <class M>
 void agrees(M const& mode, inputs const& in, std::vector<std::int32_t> const& routes, options const& o = {}) {
   std::int64_t const batch = static_cast<std::int64_t>(routes.size()) / in.query_heads;
-  auto const got = kept_mass(attention(mode), in.queries(), in.keys(), const_assignment_view(routes.data(), {batch, in.query_heads}), o);
+  auto const got = kept_mass(attention(mode), in.queries(), in.keys(),
+                             const_assignment_view(routes.data(), {batch, in.query_heads}), o);
   auto const expected = brute_force(mode, in, routes, o);
   REQUIRE(got.size() == expected.size());
   for (std::size_t i = 0; i < got.size(); ++i) CHECK(got[i] == doctest::Approx(expected[i]).epsilon(1e-5));
@@ -105,6 +111,7 @@ TEST_CASE("of a mode: the softmax's weight on what keeps admits") {
 TEST_CASE("full attention keeps everything") {
   inputs const in(130, 2, 1);
   std::vector<std::int32_t> const routes{0, 0};
-  for (double const mass : kept_mass(attention(full{}), in.queries(), in.keys(), const_assignment_view(routes.data(), {1, 2})))
+  for (double const mass :
+       kept_mass(attention(full{}), in.queries(), in.keys(), const_assignment_view(routes.data(), {1, 2})))
     CHECK(mass == doctest::Approx(1).epsilon(1e-12));
 }

@@ -61,7 +61,9 @@ TEST_CASE("zeros and NaN") {
   CHECK(std::isnan(error_of(nan, one).maximum));
   CHECK(std::isnan(error_of(one, nan).relative_maximum));
   std::vector<float> const first{nan, 1, 2}, second{1, 1, 1};
-  CHECK(std::isnan(output_errors(heads_view<float const>(first.data(), {1, 3, 1, 1}), heads_view<float const>(second.data(), {1, 3, 1, 1}))[0].maximum));
+  CHECK(std::isnan(output_errors(heads_view<float const>(first.data(), {1, 3, 1, 1}),
+                                 heads_view<float const>(second.data(), {1, 3, 1, 1}))[0]
+                       .maximum));
 }
 
 TEST_CASE("shapes that differ are refused") {
@@ -76,5 +78,6 @@ TEST_CASE("shapes that differ are refused") {
       apart(memory.data(), {1, 1, 2, 2}, {8, 8, 4, 2});
   CHECK_THROWS_WITH_AS(output_errors(a, absent), doctest::Contains("expected: got null data"), error);
   CHECK_THROWS_AS(output_errors(negative, negative), error);
-  CHECK_THROWS_WITH_AS(output_error(apart, apart), doctest::Contains("out: got 2, expected a head_dim stride of 1"), error);
+  CHECK_THROWS_WITH_AS(output_error(apart, apart), doctest::Contains("out: got 2, expected a head_dim stride of 1"),
+                       error);
 }

@@ -69,7 +69,8 @@ struct every_third {
 }  // namespace
 
 TEST_CASE("counted by tiles, pairs are what keeps says one by one") {
-  for (auto const& [q_len, k_len] : {std::array{300, 300}, {1, 1}, {1, 517}, {131, 700}, {700, 131}, {256, 384}, {0, 10}, {10, 0}})
+  for (auto const& [q_len, k_len] :
+       {std::array{300, 300}, {1, 1}, {1, 517}, {131, 700}, {700, 131}, {256, 384}, {0, 10}, {10, 0}})
     for (bool const causal : {true, false}) {
       CAPTURE(q_len);
       CAPTURE(k_len);
@@ -194,7 +195,8 @@ TEST_CASE("tiles of no size, and of more than an int can count, are refused; til
   CHECK(count_sparsity(sliding_window{25}, p, assignment, {1 << 29, 1 << 29}).total().kept == kept);
   constexpr int most = std::numeric_limits<int>::max();
   for (tile_shape const bad : {tile_shape{most, most}, {128, (1 << 29) + 1}, {0, 128}, {128, -1}})
-    CHECK_THROWS_WITH_AS(count_sparsity(sliding_window{25}, p, assignment, bad), doctest::Contains("wanted: got"), error);
+    CHECK_THROWS_WITH_AS(count_sparsity(sliding_window{25}, p, assignment, bad), doctest::Contains("wanted: got"),
+                         error);
 }
 
 TEST_CASE("through the front door, static modes and selectors alike") {

@@ -49,7 +49,8 @@ TEST_CASE("nothing kept, nothing visited") {
 TEST_CASE("spans are ascending and disjoint, whatever the edges") {
   elastic::testing::dice r(7);
   for (int n = 0; n < 20000; ++n) {
-    int const k_len = r.between(0, 200), columns = r.between(1, 70), low = r.between(-100, 250), high = r.between(-100, 250);
+    int const k_len = r.between(0, 200), columns = r.between(1, 70), low = r.between(-100, 250),
+              high = r.between(-100, 250);
     band const b{r.between(0, 250), low, low + r.between(0, 60), high, high + r.between(0, 60)};
     auto const spans = band_spans(b, k_len, columns);
     int at = 0;

@@ -31,7 +31,8 @@ TEST_CASE("a union keeps what either keeps") {
 TEST_CASE("span modes combine into span modes, others ask every tile in bounds") {
   static_assert(span_mode<intersection_of<sliding_window, streaming>>);
   static_assert(span_mode<union_of<union_of<full, sliding_window>, streaming>>);
-  static_assert(!span_mode<intersection_of<block_sparse, streaming>> && !list_mode<intersection_of<block_sparse, streaming>>);
+  static_assert(!span_mode<intersection_of<block_sparse, streaming>> &&
+                !list_mode<intersection_of<block_sparse, streaming>>);
   static_assert(attention_mode<union_of<block_sparse, full>>);
 }
 
@@ -63,7 +64,8 @@ TEST_CASE("a list inside a combination") {
 }
 
 TEST_CASE("a combination checks its parts") {
-  CHECK_THROWS_WITH_AS((union_of<full, sliding_window>{{}, {0}}.check({})), doctest::Contains("sliding_window.window"), error);
+  CHECK_THROWS_WITH_AS((union_of<full, sliding_window>{{}, {0}}.check({})), doctest::Contains("sliding_window.window"),
+                       error);
   CHECK_THROWS_AS((intersection_of<sliding_window, full>{{-1}, {}}.check({})), error);
 }
 
@@ -72,7 +74,8 @@ TEST_CASE("more spans than 32, and than the 64 that are walked") {
   using many = union_of<twenty, full>;
   static_assert(span_mode<many> && tiles_t<many>::spans_max > 32);
   twenty const both{by_token(3, 40), by_token(20, 50)};
-  for (tile_shape const shape : {tile_shape{16, 16}, {32, 64}}) CHECK(broken_law(many{both, {}}, place(100, 150), shape) == "");
+  for (tile_shape const shape : {tile_shape{16, 16}, {32, 64}})
+    CHECK(broken_law(many{both, {}}, place(100, 150), shape) == "");
   // The last of the spans is partial.
   span_array<42> spans;
   for (span& s : spans.items) s = {0, 0, coverage::full};

@@ -40,8 +40,9 @@ TEST_CASE("map_leaves remakes the same composition around new leaves") {
     else
       return leaf;
   });
-  static_assert(std::is_same_v<std::remove_cvref_t<decltype(replaced)>,
-                               sink_logits<hybrid<scored<streaming, soft_cap>, intersection_of<sliding_window, streaming>>>>);
+  static_assert(
+      std::is_same_v<std::remove_cvref_t<decltype(replaced)>,
+                     sink_logits<hybrid<scored<streaming, soft_cap>, intersection_of<sliding_window, streaming>>>>);
   CHECK(part<1>(part<0>(replaced.parts).parts).parts.first.window == 9);
 }
 

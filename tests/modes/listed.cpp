@@ -50,7 +50,8 @@ TEST_CASE("tiles are the list's, partial where it says so") {
   lists_of_two const lists{{~2, ~1, ~0, ~2, ~1}, {0, 3}, {3, 2}};
   listed<sliding_window> const mode{sliding_window{140}, lists.view()};
   mode.validate(problem_of(w));
-  for (tile_shape const shape : {tile_shape{128, 128}, {64, 64}, {128, 32}, {16, 128}}) CHECK(broken_law(mode, w, shape) == "");
+  for (tile_shape const shape : {tile_shape{128, 128}, {64, 64}, {128, 32}, {16, 128}})
+    CHECK(broken_law(mode, w, shape) == "");
 
   auto const tiles = tiles_of(mode, w, 0, {128, 64});
   CHECK(tiles.count == 5);  // the last of six lies in the future of every row
@@ -87,7 +88,7 @@ TEST_CASE("lists are read before they are trusted") {
   refused({0, ~0, 1});  // ascending
   refused({3, 2, 1});   // there is no block 3
   refused({~3, 2, 1});
-  refused({0, 1});      // a list past the entries
+  refused({0, 1});  // a list past the entries
 }
 
 TEST_CASE("score and sink logit are the inner mode's, and absent where it has none") {

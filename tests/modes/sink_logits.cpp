@@ -21,7 +21,8 @@ TEST_CASE("a sink logit for each head; what is kept stays") {
   w.query_head = 1;
   CHECK(mode.sink_logit(w) == -2.f);
   static_assert(sink_logit_mode<sink_logits<full>> && !scoring_mode<sink_logits<full>>);
-  static_assert(scoring_mode<sink_logits<scored<full, soft_cap>>> && sink_logit_mode<scored<sink_logits<full>, soft_cap>>);
+  static_assert(scoring_mode<sink_logits<scored<full, soft_cap>>> &&
+                sink_logit_mode<scored<sink_logits<full>, soft_cap>>);
   CHECK(routes<sink_logits<hybrid<full, full, full>>> == 3);
 }
 

@@ -2,8 +2,8 @@
 
 #include <doctest/doctest.h>
 
-#include "support/golden.hpp"
 #include <elastic/testing/laws.hpp>
+#include "support/golden.hpp"
 
 using namespace elastic;
 using namespace elastic::testing;
@@ -46,14 +46,14 @@ TEST_CASE("by block: whole blocks, the query's own included") {
 TEST_CASE("by block: the window belongs to positions, unless it is asked to follow the query blocks") {
   where const w = place(192, 256);  // queries 0…191 at positions 64…255
   streaming const by_position{0, 1};
-  CHECK(by_position.keeps(w, 0, 0));          // position 64 sees block 0
-  CHECK(by_position.keeps(w, 63, 127));       // position 127 too
-  CHECK(!by_position.keeps(w, 64, 127));      // position 128 is in block 1
+  CHECK(by_position.keeps(w, 0, 0));      // position 64 sees block 0
+  CHECK(by_position.keeps(w, 63, 127));   // position 127 too
+  CHECK(!by_position.keeps(w, 64, 127));  // position 128 is in block 1
   CHECK(by_position.keeps(w, 64, 128));
   streaming const by_query{0, 1, granularity::block, alignment::query_block};
-  CHECK(!by_query.keeps(w, 0, 0));            // the window of query block 0 ends with key block 1
+  CHECK(!by_query.keeps(w, 0, 0));  // the window of query block 0 ends with key block 1
   CHECK(by_query.keeps(w, 127, 128));
-  CHECK(!by_query.keeps(w, 128, 255));        // that of query block 1 with key block 2
+  CHECK(!by_query.keeps(w, 128, 255));  // that of query block 1 with key block 2
 }
 
 TEST_CASE("by block: a query block that sees no key when the window follows the queries") {

@@ -48,7 +48,8 @@ struct line {
     reference_rows<double>(mode, p, queries(), keys(), const_assignment_view(routes.data(), {1, 1}),
                            [&](int, int, int, double const* out, double lse) {
                              // Of the weights, 1 less what a sink took.
-                             double const shared = lse > -infinity ? 1 - std::exp(double(sink_logit_of(mode, {})) - lse) : 0;
+                             double const shared =
+                                 lse > -infinity ? 1 - std::exp(double(sink_logit_of(mode, {})) - lse) : 0;
                              for (int i = 1; i < d; ++i) CHECK(out[i] - out[0] == doctest::Approx(shared * i));
                              rows.push_back({out[0], lse});
                            });

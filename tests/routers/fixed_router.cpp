@@ -17,7 +17,8 @@ TEST_CASE("every sequence gets the layer's routes") {
     std::vector<std::int32_t> routes(3 * 4, -1);
     attend.route(route_inputs<float>{}, assignment_view(routes.data(), {3, 4}), {}, {.layer = layer});
     for (int b = 0; b < 3; ++b)
-      for (int h = 0; h < 4; ++h) CHECK(routes[static_cast<std::size_t>(b * 4 + h)] == (layer == 0 ? h == 1 || h == 2 : h == 0 || h == 3));
+      for (int h = 0; h < 4; ++h)
+        CHECK(routes[static_cast<std::size_t>(b * 4 + h)] == (layer == 0 ? h == 1 || h == 2 : h == 0 || h == 3));
   }
 }
 
@@ -28,7 +29,8 @@ TEST_CASE("an empty table sends every head to route 0") {
 }
 
 TEST_CASE("tables that do not fit are refused") {
-  CHECK_THROWS_WITH_AS(fixed_router({0, 1, 1}, 2), "elastic: fixed_router.routes: got 3, expected layers × query_heads routes", error);
+  CHECK_THROWS_WITH_AS(fixed_router({0, 1, 1}, 2),
+                       "elastic: fixed_router.routes: got 3, expected layers × query_heads routes", error);
   CHECK_THROWS_AS(fixed_router({0}, 0), error);
   std::vector<std::int32_t> routes(4, -1);
   assignment_view const assignment(routes.data(), {1, 4});
@@ -37,7 +39,8 @@ TEST_CASE("tables that do not fit are refused") {
   };
   CHECK_THROWS_WITH_AS(route(fixed_router({0, 1}, 2)),
                        "elastic: fixed_router.routes: got 2, expected routes for the problem's 4 query heads", error);
-  CHECK_THROWS_WITH_AS(route(fixed_router({0, 1, 2, 0}, 4)), "elastic: fixed_router.routes: got 2, expected 0 to 1", error);
+  CHECK_THROWS_WITH_AS(route(fixed_router({0, 1, 2, 0}, 4)), "elastic: fixed_router.routes: got 2, expected 0 to 1",
+                       error);
   CHECK_THROWS_AS(route(fixed_router({0, 1, -1, 0}, 4)), error);
   CHECK_THROWS_WITH_AS(route(fixed_router({0, 1, 1, 0}, 4), {.layer = 1}),
                        "elastic: options.layer: got 1, expected one of the 1 layers that have routes", error);
@@ -48,7 +51,9 @@ TEST_CASE("a lambda is a router") {
   std::vector<std::int32_t> routes(4, 77);
   assignment_view const assignment(routes.data(), {1, 4});
   int const dense = 2;
-  auto const by_head = [dense](problem const&, int, int query_head, int modes) { return query_head < dense ? 0 : modes - 1; };
+  auto const by_head = [dense](problem const&, int, int query_head, int modes) {
+    return query_head < dense ? 0 : modes - 1;
+  };
   static_assert(head_router<decltype(by_head)> && router<decltype(by_head)> && !checked_router<decltype(by_head)>);
   attention(hybrid<full, streaming>{}, by_head).route(route_inputs<float>{}, assignment, {});
   CHECK(routes == std::vector<std::int32_t>{0, 0, 1, 1});

@@ -14,10 +14,12 @@ TEST_CASE("the routes are the given ones, through any strides") {
   std::vector<std::int32_t> const given{0, 1, 1, 0, 0, 1};
   std::vector<std::int32_t> routes(6, -1);
   assignment_view const assignment(routes.data(), {2, 3});
-  attention(mode_type{}, given_router{const_assignment_view(given.data(), {2, 3}, {1, 2})}).route(route_inputs<float>{}, assignment, {});
+  attention(mode_type{}, given_router{const_assignment_view(given.data(), {2, 3}, {1, 2})})
+      .route(route_inputs<float>{}, assignment, {});
   CHECK(routes == std::vector<std::int32_t>{0, 1, 0, 1, 0, 1});
   std::int32_t const one = 1;
-  attention(mode_type{}, given_router{const_assignment_view(&one, {2, 3}, {0, 0})}).route(route_inputs<float>{}, assignment, {});
+  attention(mode_type{}, given_router{const_assignment_view(&one, {2, 3}, {0, 0})})
+      .route(route_inputs<float>{}, assignment, {});
   CHECK(routes == std::vector<std::int32_t>(6, 1));
 }
 

@@ -65,10 +65,12 @@ using mode_type = hybrid<full, streaming>;
 
 template <class Backend, class T>
 std::vector<std::int32_t> route(mlp_router const& router, heads_view<T> const& keys, int group, options const& o = {}) {
-  int const sequences = o.cu_seqlens_k.empty() ? static_cast<int>(keys.extents[0]) : static_cast<int>(o.cu_seqlens_k.size()) - 1;
+  int const sequences =
+      o.cu_seqlens_k.empty() ? static_cast<int>(keys.extents[0]) : static_cast<int>(o.cu_seqlens_k.size()) - 1;
   std::int64_t const heads = keys.extents[2] * group;
   std::vector<std::int32_t> routes(static_cast<std::size_t>(sequences * heads), -7);
-  attention<mode_type, mlp_router, Backend>({}, router).route(keys, assignment_view(routes.data(), {sequences, heads}), {}, o);
+  attention<mode_type, mlp_router, Backend>({}, router)
+      .route(keys, assignment_view(routes.data(), {sequences, heads}), {}, o);
   return routes;
 }
 
@@ -156,8 +158,14 @@ TEST_CASE("parameter counts are the paper's") {
 }
 
 TEST_CASE("which rows are pooled") {
-  for (auto const& [length, head, tail] : {std::array{0, 0, 0}, {1, 1, 0}, {50, 50, 0}, {99, 99, 0}, {100, 100, 100},
-                                           {150, 100, 100}, {200, 100, 100}, {1000, 100, 100}}) {
+  for (auto const& [length, head, tail] : {std::array{0, 0, 0},
+                                           {1, 1, 0},
+                                           {50, 50, 0},
+                                           {99, 99, 0},
+                                           {100, 100, 100},
+                                           {150, 100, 100},
+                                           {200, 100, 100},
+                                           {1000, 100, 100}}) {
     detail::pooled_rows const rows(pooling::boundary, length);
     CHECK(rows.head == head);
     CHECK(rows.tail == tail);
@@ -178,7 +186,8 @@ TEST_CASE_TEMPLATE("strides, packing and samples of a batch change nothing", Bac
 
   SUBCASE("(batch, heads, seq, head_dim) in memory, NaN between the rows") {
     std::vector<float> memory(2 * 3 * 130 * 70, std::numeric_limits<float>::quiet_NaN());
-    heads_view<float> const keys(memory.data() + 2 * 3 * 130 * 70 - 70 * 130, {2, 120, 3, 64}, {-3 * 130 * 70, 70, -130 * 70, 1});
+    heads_view<float> const keys(memory.data() + 2 * 3 * 130 * 70 - 70 * 130, {2, 120, 3, 64},
+                                 {-3 * 130 * 70, 70, -130 * 70, 1});
     for (int b = 0; b < 2; ++b)
       for (int s = 0; s < 120; ++s)
         for (int h = 0; h < 3; ++h)
@@ -193,7 +202,8 @@ TEST_CASE_TEMPLATE("strides, packing and samples of a batch change nothing", Bac
           for (int d = 0; d < 64; ++d) memory.push_back(pair.view(b, s, h, d));
     std::vector<std::int32_t> const starts{0, 120, 120, 240};
     heads_view<half const> const keys(memory.data(), {1, 240, 3, 64});
-    auto const got = activations_on(Backend{}, router, keys, make_keys_problem(keys, {.cu_seqlens_q = {}, .cu_seqlens_k = starts}));
+    auto const got =
+        activations_on(Backend{}, router, keys, make_keys_problem(keys, {.cu_seqlens_q = {}, .cu_seqlens_k = starts}));
     REQUIRE(got.pooled.size() == 3 * 3 * 64);
     for (std::size_t i = 0; i < 3 * 64; ++i) {
       CHECK(got.pooled[i] == expected.pooled[i]);
@@ -275,7 +285,8 @@ TEST_CASE("layers have their own weights, read by number") {
       linear_layer const& linear = made.layer(i).linear[j];
       std::string const name = std::string(j < 2 ? "cls_feat_extractor" : "cls_router_head_agnostic") +
                                std::string(mlp_layer::names[j]).substr(j < 2 ? 4 : 6);
-      writer.add("model.layers." + std::to_string(i) + ".self_attn." + name + ".weight", {linear.outputs, linear.inputs}, linear.weight);
+      writer.add("model.layers." + std::to_string(i) + ".self_attn." + name + ".weight",
+                 {linear.outputs, linear.inputs}, linear.weight);
       writer.add("model.layers." + std::to_string(i) + ".self_attn." + name + ".bias", {linear.outputs}, linear.bias);
     }
   auto const bytes = writer.to_bytes();
@@ -308,15 +319,18 @@ TEST_CASE_TEMPLATE("bad input is refused by name, and the assignment stays", Bac
   };
   CHECK(names(fails(attend, {}), "k_pre_rope: got no tensor"));
   CHECK(names(fails(attend, {.q = heads_view<float const>(memory.data(), {2, 20, 8, 32}),
-                             .k = heads_view<float const>(memory.data(), {2, 20, 4, 32})}), "head_dim: got 32, expected 64"));
+                             .k = heads_view<float const>(memory.data(), {2, 20, 4, 32})}),
+              "head_dim: got 32, expected 64"));
   std::vector<float> longer(2 * 20 * 8 * 64, 0.5f);
   CHECK(names(fails(attend, {.q = heads_view<float const>(longer.data(), {2, 20, 8, 64}), .k = keys}),
               "k_pre_rope: got no tensor"));
   CHECK(names(fails(attend, {.k_pre_rope = keys}, {.layer = 1}), "options.layer: got 1"));
-  CHECK(names(fails(attend, {.k_pre_rope = heads_view<float const>(memory.data(), {2, 20, 2, 128})}), "head_dim: got 128"));
+  CHECK(names(fails(attend, {.k_pre_rope = heads_view<float const>(memory.data(), {2, 20, 2, 128})}),
+              "head_dim: got 128"));
   CHECK(names(fails(attend, {.k_pre_rope = heads_view<float const>(memory.data(), {2, 20, 3, 64})}), "k heads"));
   CHECK(names(fails(attend, {.k_pre_rope = heads_view<float const>(memory.data(), {1, 20, 4, 64})}), "assignment"));
-  CHECK(names(fails(attention<mode_type, mlp_router, Backend>{}, {.k_pre_rope = keys}), "mlp_router.weights: got none"));
+  CHECK(
+      names(fails(attention<mode_type, mlp_router, Backend>{}, {.k_pre_rope = keys}), "mlp_router.weights: got none"));
   CHECK(std::ranges::all_of(routes, [](int r) { return r == 42; }));
 }
 
@@ -351,7 +365,10 @@ TEST_CASE("weights that do not fit are refused, naming the tensor") {
   CHECK(names(write(-1, 4, {128}), "r.router.0.weight"));
   CHECK(names(write(-1, 5, {127}), "r.router.0.bias"));
   CHECK(names(write(-1, 8, {3, 32}), "r.router.4"));
-  CHECK(names(message([] { load_mlp_weights(safetensors_file::from_bytes(safetensors_writer{}.to_bytes()), {.prefix = "layers.{}."}); }),
+  CHECK(names(message([] {
+                load_mlp_weights(safetensors_file::from_bytes(safetensors_writer{}.to_bytes()),
+                                 {.prefix = "layers.{}."});
+              }),
               "layers.{}.task.0.weight"));
   mlp_layer layer = mlp_weights::untrained(32, 1).layer(0);
   layer.linear[3].bias.pop_back();
@@ -366,12 +383,15 @@ TEST_CASE("weights of no size or of an endless one, layers that there are not, e
     CHECK_THROWS_AS(mlp_weights::untrained(32, 1, bad), error);
   }
   mlp_weights const one = mlp_weights::untrained(32, 1), none;
-  for (int const bad : {-1, 1, 9}) CHECK_THROWS_WITH_AS(one.layer(bad), doctest::Contains("one of the 1 layers"), error);
+  for (int const bad : {-1, 1, 9})
+    CHECK_THROWS_WITH_AS(one.layer(bad), doctest::Contains("one of the 1 layers"), error);
   CHECK_THROWS_AS(none.layer(0), error);
   CHECK_THROWS_AS(none.parameters(), error);
   problem p;
   p.head_dim = 32;
   CHECK_NOTHROW(mlp_router{one}.check(p, 2));
-  CHECK_THROWS_WITH_AS((mlp_router{one, static_cast<pooling>(2)}.check(p, 2)), doctest::Contains("mlp_router.pooling"), error);
-  CHECK_THROWS_WITH_AS((mlp_router{one, pooling::mean, static_cast<class_index>(2)}.check(p, 2)), doctest::Contains("mlp_router.class_index"), error);
+  CHECK_THROWS_WITH_AS((mlp_router{one, static_cast<pooling>(2)}.check(p, 2)), doctest::Contains("mlp_router.pooling"),
+                       error);
+  CHECK_THROWS_WITH_AS((mlp_router{one, pooling::mean, static_cast<class_index>(2)}.check(p, 2)),
+                       doctest::Contains("mlp_router.class_index"), error);
 }

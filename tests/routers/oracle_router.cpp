@@ -56,20 +56,23 @@ struct inputs {
 };
 
 template <class Backend, class Mode>
-std::vector<std::int32_t> route(Mode const& mode, oracle_router const& router, route_inputs<float> const& in, int batch = 1,
-                                options const& o = {}) {
+std::vector<std::int32_t> route(Mode const& mode, oracle_router const& router, route_inputs<float> const& in,
+                                int batch = 1, options const& o = {}) {
   std::vector<std::int32_t> routes(static_cast<std::size_t>(batch * kv_heads * group), -1);
-  attention<Mode, oracle_router, Backend>(mode, router).route(in, assignment_view(routes.data(), {batch, kv_heads * group}), {}, o);
+  attention<Mode, oracle_router, Backend>(mode, router)
+      .route(in, assignment_view(routes.data(), {batch, kv_heads * group}), {}, o);
   return routes;
 }
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("a KV head goes sparse where all its query heads lose no more than the tolerance", Backend, cpu, reference) {
+TEST_CASE_TEMPLATE("a KV head goes sparse where all its query heads lose no more than the tolerance", Backend, cpu,
+                   reference) {
   inputs const in;
   mode_type const mode{full{}, sliding_window{window}};
   CHECK(route<Backend>(mode, {0.05}, in.all()) == std::vector<std::int32_t>{1, 1, 0, 0, 0, 0});
-  CHECK(route<Backend>(mode, {0.05, error_measure::relative_maximum}, in.all()) == std::vector<std::int32_t>{1, 1, 0, 0, 0, 0});
+  CHECK(route<Backend>(mode, {0.05, error_measure::relative_maximum}, in.all()) ==
+        std::vector<std::int32_t>{1, 1, 0, 0, 0, 0});
   CHECK(route<Backend>(mode, {0.}, in.all()) == std::vector<std::int32_t>{0, 0, 0, 0, 0, 0});
   CHECK(route<Backend>(mode, {1e9}, in.all()) == std::vector<std::int32_t>{1, 1, 1, 1, 1, 1});
 }
@@ -102,11 +105,13 @@ TEST_CASE_TEMPLATE("a sparse mode that selects is selected first, in any dtype",
     return to;
   };
   auto const q = narrow(in.q), k = narrow(in.k), v = narrow(in.v);
-  heads_view<Element const> const queries(q.data(), {1, length, 6, dim}), keys(k.data(), {1, length, 3, dim}), values(v.data(), {1, length, 3, dim});
+  heads_view<Element const> const queries(q.data(), {1, length, 6, dim}), keys(k.data(), {1, length, 3, dim}),
+      values(v.data(), {1, length, 3, dim});
   using selecting = hybrid<full, antidiagonal>;
   attention const attend(selecting{}, oracle_router{1e-3});
   std::vector<std::int32_t> routes(6, -1);
-  attend.route(route_inputs<Element>{.k_pre_rope = {}, .q = queries, .k = keys, .v = values}, assignment_view(routes.data(), {1, 6}), {});
+  attend.route(route_inputs<Element>{.k_pre_rope = {}, .q = queries, .k = keys, .v = values},
+               assignment_view(routes.data(), {1, 6}), {});
   std::vector<Element> dense(q.size()), sparse(q.size());
   heads_view<Element> const a(dense.data(), {1, length, 6, dim}), b(sparse.data(), {1, length, 6, dim});
   attention(full{})(queries, keys, values, a);
@@ -124,7 +129,8 @@ TEST_CASE("packed sequences are judged one by one") {
   inputs const in;
   // A sequence shorter than the window loses nothing.
   std::vector<std::int32_t> const starts{0, 30, 300};
-  auto const routes = route<cpu>(mode_type{full{}, sliding_window{window}}, {0.05}, in.all(), 2, {.cu_seqlens_q = starts, .cu_seqlens_k = starts});
+  auto const routes = route<cpu>(mode_type{full{}, sliding_window{window}}, {0.05}, in.all(), 2,
+                                 {.cu_seqlens_q = starts, .cu_seqlens_k = starts});
   for (int h = 0; h < 6; ++h) CHECK(routes[static_cast<std::size_t>(h)] == 1);
   CHECK(routes[8] == 0);
 }
@@ -152,9 +158,12 @@ TEST_CASE("the oracle names the tensor that it lacks") {
     return "nothing thrown";
   };
   CHECK(message({.q = in.queries(), .k = in.keys()}).starts_with("elastic: v: got no tensor"));
-  CHECK(message({.k = heads_view<float const>(in.k.data(), {1, length, kv_heads, dim}), .v = in.values()}).starts_with("elastic: q: got no tensor"));
-  CHECK(message({.k_pre_rope = in.keys(), .q = in.queries(), .v = in.values()}).starts_with("elastic: k: got no tensor"));
+  CHECK(message({.k = heads_view<float const>(in.k.data(), {1, length, kv_heads, dim}), .v = in.values()})
+            .starts_with("elastic: q: got no tensor"));
+  CHECK(
+      message({.k_pre_rope = in.keys(), .q = in.queries(), .v = in.values()}).starts_with("elastic: k: got no tensor"));
   CHECK(message(in.all(), {-1.}).starts_with("elastic: oracle_router.tolerance: got -1"));
-  CHECK(message(in.all(), {std::numeric_limits<double>::quiet_NaN()}).starts_with("elastic: oracle_router.tolerance: got nan"));
+  CHECK(message(in.all(), {std::numeric_limits<double>::quiet_NaN()})
+            .starts_with("elastic: oracle_router.tolerance: got nan"));
   CHECK(message(in.all(), {0.1, static_cast<error_measure>(99)}).starts_with("elastic: oracle_router.measure: got 99"));
 }

@@ -58,5 +58,6 @@ TEST_CASE("heads of a group go together, probability is met, layers and sequence
 TEST_CASE("0 is never and 1 is always") {
   CHECK(route({3, 0.}, 10, 4, 2) == std::vector<std::int32_t>(80, 0));
   CHECK(route({3, 1.}, 10, 4, 2) == std::vector<std::int32_t>(80, 1));
-  for (double const bad : {-0.01, 1.01, std::numeric_limits<double>::quiet_NaN()}) CHECK_THROWS_AS(route({3, bad}, 1, 1, 1), error);
+  for (double const bad : {-0.01, 1.01, std::numeric_limits<double>::quiet_NaN()})
+    CHECK_THROWS_AS(route({3, bad}, 1, 1, 1), error);
 }

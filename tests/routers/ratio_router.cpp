@@ -36,7 +36,8 @@ TEST_CASE("the fraction is met to the nearest head, evenly, whole groups alike")
         for (int h = 0; h < kv_heads; ++h) {
           int const first = routes[static_cast<std::size_t>(h * group)];
           for (int b = 0; b < 2; ++b)
-            for (int g = 0; g < group; ++g) CHECK(routes[static_cast<std::size_t>((b * kv_heads + h) * group + g)] == first);
+            for (int g = 0; g < group; ++g)
+              CHECK(routes[static_cast<std::size_t>((b * kv_heads + h) * group + g)] == first);
           if (first == 1) sparse.push_back(h);
         }
         int const n = static_cast<int>(sparse.size());
@@ -58,6 +59,8 @@ TEST_CASE("what is no fraction, and heads without keys, are refused") {
   for (double const bad : {-0.01, 1.01, std::numeric_limits<double>::quiet_NaN()})
     CHECK_THROWS_AS((route<hybrid<full, streaming>>(bad, 4, 1)), error);
   std::vector<std::int32_t> routes(4);
-  CHECK_THROWS_WITH_AS((attention<hybrid<full, streaming>, ratio_router>{}.route(route_inputs<float>{}, assignment_view(routes.data(), {1, 4}), {})),
-                       "elastic: k_pre_rope, k: got no tensor, expected keys, which tell the number of KV heads", error);
+  CHECK_THROWS_WITH_AS((attention<hybrid<full, streaming>, ratio_router>{}.route(
+                           route_inputs<float>{}, assignment_view(routes.data(), {1, 4}), {})),
+                       "elastic: k_pre_rope, k: got no tensor, expected keys, which tell the number of KV heads",
+                       error);
 }

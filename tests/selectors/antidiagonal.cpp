@@ -114,7 +114,8 @@ void check_golden(Backend const& backend) {
             (published ? compared_published : compared_greedy) += 1;
             std::vector<std::int32_t> expected;
             for (int j = key_blocks - 1; j >= 0; --j)
-              if (mask.values[row * static_cast<std::size_t>(key_blocks) + static_cast<std::size_t>(j)]) expected.push_back(j);
+              if (mask.values[row * static_cast<std::size_t>(key_blocks) + static_cast<std::size_t>(j)])
+                expected.push_back(j);
             CAPTURE(row);
             CHECK(list == expected);
           }
@@ -147,13 +148,15 @@ TEST_CASE("the rule of one row") {
   CHECK(blocks(half_of_it, {4, 3, 4, selection_rule::first_chunk}) == list{3, 2, 1, 0});
   CHECK(blocks(half_of_it, {1, 0, 1, selection_rule::first_chunk}) == list{0});
   CHECK(blocks(half_of_it, {0, 0, 0, selection_rule::greedy}).empty());
-  CHECK(blocks(half_of_it, {4, 2, 4, selection_rule::greedy}) == list{3, 2, 1, 0});  // two own blocks hold .4 with block 0
+  CHECK(blocks(half_of_it, {4, 2, 4, selection_rule::greedy}) ==
+        list{3, 2, 1, 0});  // two own blocks hold .4 with block 0
   CHECK(blocks({.threshold = .3f}, {4, 2, 4, selection_rule::greedy}) == list{3, 2, 0});
   CHECK(blocks({.threshold = .1f}, {4, 3, 4, selection_rule::greedy}) == list{3, 0});
   CHECK(blocks({.threshold = 1.f}, {4, 3, 4, selection_rule::greedy}) == list{3, 2, 1, 0});
 
   float const ties[] = {1, 2, 2, 2, 1};
-  CHECK(antidiagonal{.threshold = .6f}.keep({5, 4, 5, selection_rule::greedy}, ties, std::vector<std::int32_t>(5).data()) == 4);
+  CHECK(antidiagonal{.threshold = .6f}.keep({5, 4, 5, selection_rule::greedy}, ties,
+                                            std::vector<std::int32_t>(5).data()) == 4);
   std::int32_t first_of_ties[5];
   CHECK(antidiagonal{.threshold = .5f}.keep({5, 4, 5, selection_rule::greedy}, ties, first_of_ties) == 3);
   CHECK(first_of_ties[1] == 1);  // the lower index
@@ -174,7 +177,7 @@ TEST_CASE("own blocks and candidates") {
   CHECK(s.row_of(w, 0).own_end == 2);
   CHECK(s.row_of(w, 2).own_begin == 2);
   CHECK(s.row_of(w, 2).own_end == 3);  // the last rows end within block 2
-  w.q_len = 600;  // rows before the first key
+  w.q_len = 600;                       // rows before the first key
   CHECK(s.row_of(w, 0).visible == 0);
   CHECK(s.row_of(w, 1).visible == 1);
   w.causal = false;
@@ -270,7 +273,8 @@ TEST_CASE("heads that are not routed here get empty lists") {
   std::vector<std::int32_t> const routes{0, 1, 0, 1, 1, 0};
   auto const check = [&](auto const& backend) {
     auto const lists = selected_run(backend, antidiagonal{}, q.view(), k.view(), {}, routes, 1).lists();
-    for (auto const& [at, list] : lists) CHECK(list.empty() == (routes[static_cast<std::size_t>(at[0] * 3 + at[1])] == 0));
+    for (auto const& [at, list] : lists)
+      CHECK(list.empty() == (routes[static_cast<std::size_t>(at[0] * 3 + at[1])] == 0));
   };
   check(reference{});
   check(cpu{});
@@ -311,11 +315,10 @@ TEST_CASE("attention through the front door agrees with a dense mask made of the
 TEST_CASE("what does not fit is refused") {
   random_heads<float> const q({1, 100, 1, 32}, 16), k({1, 105, 1, 32}, 17);
   problem const p = make_problem<float>(q.view(), q.view());
-  auto const refused = [&](antidiagonal const& s, problem const& at) {
-    CHECK_THROWS_AS(s.check(at), error);
-  };
+  auto const refused = [&](antidiagonal const& s, problem const& at) { CHECK_THROWS_AS(s.check(at), error); };
   CHECK_NOTHROW(antidiagonal{}.check(p));
-  for (float threshold : {0.f, -1.f, 1.01f, std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()})
+  for (float threshold :
+       {0.f, -1.f, 1.01f, std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()})
     refused({.threshold = threshold}, p);
   refused({.block = 0}, p);
   refused({.block = 96}, p);

@@ -61,7 +61,8 @@ TEST_CASE("attention is that of the mask, for blocks of every size, causal or no
       options const o{.causal = c.causal, .threads = 2};
       auto const lists = selected_run(cpu{}, s, q.view(), k.view(), o).lists();
       CHECK(selected_run(reference{}, s, q.view(), k.view(), o).lists() == lists);
-      attention{predicate{allowed}, fixed_router{}, reference{}}(q.view(), k.view(), v.view(), expected.mutable_view(), {}, o);
+      attention{predicate{allowed}, fixed_router{}, reference{}}(q.view(), k.view(), v.view(), expected.mutable_view(),
+                                                                 {}, o);
       attention{s}(q.view(), k.view(), v.view(), out.mutable_view(), {}, o);
       CHECK(largest_difference(out.view(), expected.view()) < 1e-5);
       attention{s, fixed_router{}, reference{}}(q.view(), k.view(), v.view(), out.mutable_view(), {}, o);
@@ -95,7 +96,8 @@ TEST_CASE("packed sequences, chunks and routing") {
     std::vector<std::int32_t> expected;
     int const length = at[0] == 0 ? 300 : 140;
     for (int j = std::min((at[2] + 1) * 64, length) - 1; j >= 0; --j)  // by key, once for each block
-      if (j % 32 == 0 && bits[static_cast<std::size_t>(((at[0] * 2 + at[1]) * 5 + at[2]) * 10 + j / 32)]) expected.push_back(j / 32);
+      if (j % 32 == 0 && bits[static_cast<std::size_t>(((at[0] * 2 + at[1]) * 5 + at[2]) * 10 + j / 32)])
+        expected.push_back(j / 32);
     CHECK(list == expected);
   }
   selection pieces;
@@ -120,7 +122,9 @@ TEST_CASE("what does not fit is refused") {
   p.batch = 2;
   p.query_heads = 4;
   std::vector<std::uint8_t> const bits(2 * 4 * 3 * 3);
-  auto const mask = [&](std::array<std::int64_t, 4> shape) { return strided_view<std::uint8_t const, 4>(bits.data(), shape); };
+  auto const mask = [&](std::array<std::int64_t, 4> shape) {
+    return strided_view<std::uint8_t const, 4>(bits.data(), shape);
+  };
   CHECK_NOTHROW(block_mask{mask({2, 4, 3, 3})}.check(p));
   CHECK_NOTHROW(block_mask{mask({1, 4, 3, 3})}.check(p));
   CHECK_NOTHROW(block_mask{mask({2, 1, 3, 3})}.check(p));

@@ -18,7 +18,9 @@ namespace {
 
 /// Every third diagonal stripe of 100 keys, but for the second head.
 struct stripes {
-  bool operator()(where const& w, int q, int k) const { return w.query_head == 1 || (w.position(q) - k) / 100 % 3 == 0; }
+  bool operator()(where const& w, int q, int k) const {
+    return w.query_head == 1 || (w.position(q) - k) / 100 % 3 == 0;
+  }
 };
 
 /// The plan, by asking every pair of the problem.
@@ -62,7 +64,8 @@ void check_attention(A const& mode, B const& expected_mode, options o = {}) {
   random_heads<float> const out({2, 500, 2, 32}, 4), expected({2, 500, 2, 32}, 5);
   std::vector<float> lse(2 * 2 * 500), expected_lse(lse);
   lse_view const lse_out(lse.data(), {2, 2, 500}), lse_expected(expected_lse.data(), {2, 2, 500});
-  attention{expected_mode, fixed_router{}, reference{}}(q.view(), k.view(), v.view(), expected.mutable_view(), lse_expected, o);
+  attention{expected_mode, fixed_router{}, reference{}}(q.view(), k.view(), v.view(), expected.mutable_view(),
+                                                        lse_expected, o);
   auto const compare = [&] {
     double worst = 0;
     for (int b = 0; b < 2; ++b)
@@ -137,7 +140,8 @@ TEST_CASE("packed sequences, chunks and routing") {
   CHECK(pieces == whole);
 
   o.q_begin = 0, o.q_end = -1;
-  auto const routed = selected_run(cpu{}, planned{predicate{stripes{}}}, q.view(), k.view(), o, {0, 1, 1, 0, 0, 0, 1, 1}, 1);
+  auto const routed =
+      selected_run(cpu{}, planned{predicate{stripes{}}}, q.view(), k.view(), o, {0, 1, 1, 0, 0, 0, 1, 1}, 1);
   for (auto const& [at, list] : routed.lists()) {
     bool const comes = routed.routes[static_cast<std::size_t>(at[0] * 2 + at[1])] == 1;
     CHECK(list == (comes ? whole.at(at) : std::vector<std::int32_t>{}));
@@ -165,7 +169,8 @@ TEST_CASE("one branch of a hybrid may be planned") {
   random_heads<float> const out({1, 400, 2, 32}, 15), expected({1, 400, 2, 32}, 16);
   fixed_router const routes({1, 0}, 2);
   attention{hybrid{full{}, planned{predicate{stripes{}}}}, routes}(q.view(), k.view(), v.view(), out.mutable_view());
-  attention{hybrid{full{}, predicate{stripes{}}}, routes, reference{}}(q.view(), k.view(), v.view(), expected.mutable_view());
+  attention{hybrid{full{}, predicate{stripes{}}}, routes, reference{}}(q.view(), k.view(), v.view(),
+                                                                       expected.mutable_view());
   double worst = 0;
   for (int i = 0; i < 400; ++i)
     for (int h = 0; h < 2; ++h)

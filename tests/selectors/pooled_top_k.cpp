@@ -17,8 +17,8 @@ namespace {
 
 /// How far apart the last block taken and the first one left are, by the formula, written out once more.
 template <class T>
-double gap_at_cut(pooled_top_k const& s, problem const& p, where const& w, int query_block, heads_view<T const> const& q,
-                  heads_view<T const> const& k) {
+double gap_at_cut(pooled_top_k const& s, problem const& p, where const& w, int query_block,
+                  heads_view<T const> const& q, heads_view<T const> const& k) {
   auto const queries = rows_of(q, p.cu_seqlens_q, w.batch, w.query_head);
   auto const keys = rows_of(k, p.cu_seqlens_k, w.batch, w.kv_head);
   int const rows_end = std::min((query_block + 1) * s.block_rows, w.q_len);
@@ -100,8 +100,9 @@ TEST_CASE("backends agree on odd shapes") {
   struct odd {
     int q_len, k_len, query_heads, kv_heads, head_dim, block_rows, block_columns, k;
   };
-  for (odd const& c : {odd{1000, 1000, 4, 2, 64, 64, 64, 5}, odd{333, 700, 3, 1, 32, 128, 32, 7}, odd{500, 450, 2, 2, 96, 32, 128, 1},
-                       odd{1, 1, 1, 1, 32, 64, 64, 1}, odd{5000, 5000, 1, 1, 32, 64, 64, 20}, odd{700, 700, 2, 1, 128, 256, 64, 3}}) {
+  for (odd const& c :
+       {odd{1000, 1000, 4, 2, 64, 64, 64, 5}, odd{333, 700, 3, 1, 32, 128, 32, 7}, odd{500, 450, 2, 2, 96, 32, 128, 1},
+        odd{1, 1, 1, 1, 32, 64, 64, 1}, odd{5000, 5000, 1, 1, 32, 64, 64, 20}, odd{700, 700, 2, 1, 128, 256, 64, 3}}) {
     CAPTURE(c.q_len);
     random_heads<float> const q({2, c.q_len, c.query_heads, c.head_dim}, 3, 1, 3);
     random_heads<float> const k({2, c.k_len, c.kv_heads, c.head_dim}, 4, 1, 1, true);
@@ -159,7 +160,8 @@ TEST_CASE("attention through the front door") {
   double worst = 0;
   for (int i = 0; i < 500; ++i)
     for (int h = 0; h < 2; ++h)
-      for (int d = 0; d < 32; ++d) worst = std::max(worst, double(std::abs(out.view()(0, i, h, d) - expected.view()(0, i, h, d))));
+      for (int d = 0; d < 32; ++d)
+        worst = std::max(worst, double(std::abs(out.view()(0, i, h, d) - expected.view()(0, i, h, d))));
   CHECK(worst < 1e-5);
 }
 

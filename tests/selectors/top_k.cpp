@@ -134,7 +134,8 @@ TEST_CASE("parameters that make no sense are refused, and so is a workspace that
 }
 
 TEST_CASE("what was selected from other tensors is refused: the mode reads q and k again") {
-  random_heads<float> const q({1, 160, 2, 32}, 1), k({1, 160, 1, 32}, 2), longer({1, 1600, 1, 32}, 3), other({1, 160, 1, 32}, 4);
+  random_heads<float> const q({1, 160, 2, 32}, 1), k({1, 160, 1, 32}, 2), longer({1, 1600, 1, 32}, 3),
+      other({1, 160, 1, 32}, 4);
   std::vector<float> memory_of_out(160 * 2 * 32, 7.f);
   heads_view<float> const out(memory_of_out.data(), {1, 160, 2, 32});
   std::vector<std::int32_t> const routes{0, 0};

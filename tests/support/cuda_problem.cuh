@@ -104,8 +104,8 @@ void run_cuda_suite(char const* test, int share, Fails&& fails) {
   std::int64_t const total = maximum<std::int64_t>(environment("ELASTIC_RANDOM_PROBLEMS", 20000) / share, 1);
   std::int64_t const only = environment("ELASTIC_RANDOM_NUMBER", -1);
   std::int64_t const threads_given = environment("ELASTIC_RANDOM_THREADS", std::thread::hardware_concurrency());
-  auto const workers = static_cast<unsigned>(
-      only >= 0 ? 1 : minimum(std::int64_t{16}, maximum(std::int64_t{1}, threads_given)));
+  auto const workers =
+      static_cast<unsigned>(only >= 0 ? 1 : minimum(std::int64_t{16}, maximum(std::int64_t{1}, threads_given)));
   std::vector<std::string> failures(workers);
   std::vector<int> wrong(workers);
   std::vector<std::thread> threads;

@@ -53,7 +53,8 @@ struct largest_errors {
   std::string verdict(char const* tensor, double epsilon) const {
     if (given <= bound(epsilon)) return {};
     std::ostringstream text;
-    text << tensor << " is off by " << given << ", allowed " << bound(epsilon) << " (naive " << naive << ", largest " << oracle << ")";
+    text << tensor << " is off by " << given << ", allowed " << bound(epsilon) << " (naive " << naive << ", largest "
+         << oracle << ")";
     return text.str();
   }
 };
@@ -89,7 +90,9 @@ struct reordered_mode {
   }
   template <class Real>
     requires scoring_mode<M>
-  Real score(where const& w, Real s, int q, int k) const { return original.score(before(w), s, q, order->key(k, w.k_len)); }
+  Real score(where const& w, Real s, int q, int k) const {
+    return original.score(before(w), s, q, order->key(k, w.k_len));
+  }
   ELASTIC_HOST_DEVICE float sink_logit(where const& w) const { return sink_logit_of(original, before(w)); }
 };
 
@@ -102,7 +105,8 @@ struct reordered_keys {
   mutable std::vector<float> copy = {};
 
   head_rows<float const> keys(problem const& p, int batch, int kv_head, int first) const {
-    return copied(p, batch, first, source.keys(p, batch, kv_head, first), [&](int d) { return order.dims[static_cast<std::size_t>(d)]; });
+    return copied(p, batch, first, source.keys(p, batch, kv_head, first),
+                  [&](int d) { return order.dims[static_cast<std::size_t>(d)]; });
   }
   head_rows<float const> values(problem const& p, int batch, int kv_head, int first) const {
     return copied(p, batch, first, source.values(p, batch, kv_head, first), [](int d) { return d; });
@@ -124,8 +128,8 @@ struct reordered_keys {
 
 /// The naive once more: q is scaled first, and sums are taken in orders drawn from `seed`.
 template <class Round, class M, class Source, class T>
-emitted_rows<float> naive_reordered(int seed, M const& mode, problem p, heads_view<T const> const& q, Source const& source,
-                                    const_assignment_view const& assignment) {
+emitted_rows<float> naive_reordered(int seed, M const& mode, problem p, heads_view<T const> const& q,
+                                    Source const& source, const_assignment_view const& assignment) {
   dice r(static_cast<std::uint64_t>(seed));
   summation_order order;
   for (int i = 0; i < p.head_dim; ++i) {
@@ -162,7 +166,8 @@ std::string misjudged(M const& mode, problem const& p, heads_view<T const> const
     for (int h = 0; h < p.query_heads; ++h)
       for (int i = p.q_begin; i < minimum(p.q_end, locate(p, b, h, 0).q_len); ++i, ++row) {
         auto const at = [&](char const* what) {
-          return std::string(what) + " at sequence " + std::to_string(b) + ", head " + std::to_string(h) + ", row " + std::to_string(i);
+          return std::string(what) + " at sequence " + std::to_string(b) + ", head " + std::to_string(h) + ", row " +
+                 std::to_string(i);
         };
         T const* const given = rows_of(out, p.cu_seqlens_q, b, h)[i];
         std::size_t const first = row * static_cast<std::size_t>(p.head_dim);
@@ -185,7 +190,8 @@ std::string misjudged(M const& mode, problem const& p, heads_view<T const> const
     return text.empty() ? lse_errors.verdict("lse", epsilon<float>) : text;
   };
   // No luck explains an error of many times what is allowed.
-  bool const near = out_errors.given <= 16 * out_errors.bound(epsilon<T>) && lse_errors.given <= 16 * lse_errors.bound(epsilon<float>);
+  bool const near = out_errors.given <= 16 * out_errors.bound(epsilon<T>) &&
+                    lse_errors.given <= 16 * lse_errors.bound(epsilon<float>);
   for (int order = 1; near && order <= 8 && !failure().empty(); ++order) {
     using namespace elastic::testing::detail;
     auto const again = naive_reordered<elastic::detail::round_to<T>>(order, mode, p, q, source, assignment);

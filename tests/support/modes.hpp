@@ -275,24 +275,26 @@ struct joined<type_list<As...>, type_list<Bs...>, Rest...> : joined<type_list<As
 // One list for each translation unit of the random problems; a new mode goes to any of them.
 using single_modes =
     type_list<full, sliding_window, streaming, triangle, block_sparse, dense_heads<block_sparse>, predicate<striped>>;
-using combined_modes =
-    type_list<intersection_of<sliding_window, streaming>, union_of<streaming, sliding_window>,
-              intersection_of<block_sparse, streaming>, union_of<predicate<striped>, sliding_window>,
-              union_of<intersection_of<streaming, sliding_window>, full>>;
-using hybrid_modes = type_list<hybrid<full, streaming>, hybrid<full, block_sparse>, hybrid<streaming, predicate<striped>>,
-                               hybrid<full, sliding_window, block_sparse, streaming>,
-                               hybrid<streaming, dense_heads<block_sparse>>>;
+using combined_modes = type_list<intersection_of<sliding_window, streaming>, union_of<streaming, sliding_window>,
+                                 intersection_of<block_sparse, streaming>, union_of<predicate<striped>, sliding_window>,
+                                 union_of<intersection_of<streaming, sliding_window>, full>>;
+using hybrid_modes =
+    type_list<hybrid<full, streaming>, hybrid<full, block_sparse>, hybrid<streaming, predicate<striped>>,
+              hybrid<full, sliding_window, block_sparse, streaming>, hybrid<streaming, dense_heads<block_sparse>>>;
 using hooked_modes =
-    type_list<scored<full, soft_cap>, scored<hybrid<full, streaming>, alibi>, hybrid<scored<sliding_window, soft_cap>, block_sparse>,
-              sink_logits<full>, sink_logits<hybrid<streaming, block_sparse>>, sink_logits<scored<block_sparse, soft_cap>>,
+    type_list<scored<full, soft_cap>, scored<hybrid<full, streaming>, alibi>,
+              hybrid<scored<sliding_window, soft_cap>, block_sparse>, sink_logits<full>,
+              sink_logits<hybrid<streaming, block_sparse>>, sink_logits<scored<block_sparse, soft_cap>>,
               scored<hybrid<sink_logits<streaming>, full>, soft_cap>>;
 
 using block_selectors = type_list<antidiagonal, pooled_top_k, block_mask, hybrid<full, antidiagonal>,
                                   hybrid<antidiagonal, streaming>, scored<pooled_top_k, soft_cap>>;
-using fine_selectors = type_list<moba, vertical_slash, top_k, hybrid<vertical_slash, moba, full>, sink_logits<hybrid<top_k, pooled_top_k>>>;
-using planned_modes = type_list<planned<predicate<striped>>, planned<intersection_of<block_sparse, streaming>>,
-                                planned<union_of<block_sparse, sliding_window>>, hybrid<full, planned<predicate<striped>>>,
-                                scored<planned<scored<sliding_window, alibi>>, soft_cap>>;
+using fine_selectors = type_list<moba, vertical_slash, top_k, hybrid<vertical_slash, moba, full>,
+                                 sink_logits<hybrid<top_k, pooled_top_k>>>;
+using planned_modes =
+    type_list<planned<predicate<striped>>, planned<intersection_of<block_sparse, streaming>>,
+              planned<union_of<block_sparse, sliding_window>>, hybrid<full, planned<predicate<striped>>>,
+              scored<planned<scored<sliding_window, alibi>>, soft_cap>>;
 
 using auto_dense_modes =
     type_list<auto_dense<antidiagonal>, auto_dense<moba>, hybrid<full, auto_dense<antidiagonal>>,

@@ -12,8 +12,8 @@
 #include <string>
 #include <vector>
 
-#include "support/judge.hpp"
 #include <elastic/testing/laws.hpp>
+#include "support/judge.hpp"
 #include "support/modes.hpp"
 
 namespace elastic::testing {
@@ -43,7 +43,8 @@ struct strided_tensor {
 
   /// Any order of dimensions, with gaps; a contiguous last dimension where `rows`; dimension `broadcast` has stride 0.
   /// The base and the other strides are multiples of `granule` elements.
-  strided_tensor(dice& r, std::array<std::int64_t, Rank> const& extents, bool rows, int broadcast = -1, int granule = 1) {
+  strided_tensor(dice& r, std::array<std::int64_t, Rank> const& extents, bool rows, int broadcast = -1,
+                 int granule = 1) {
     int order[Rank];
     for (int i = 0; i < Rank; ++i) order[i] = Rank - 1 - i;
     bool const permuted = r.one_in(2);
@@ -92,7 +93,10 @@ struct random_problem {
     bool const packed = !cu_seqlens_q.empty();
     int const b = packed ? 1 : p.batch;
     int const rows_q = packed ? cu_seqlens_q.back() : p.q_len, rows_k = packed ? cu_seqlens_k.back() : p.k_len;
-    auto const keys = [&] { return strided_tensor<T, 4>(r, {b, rows_k, p.kv_heads, p.head_dim}, true, r.one_in(8) ? r.pick({0, 2}) : -1, only.granule); };
+    auto const keys = [&] {
+      return strided_tensor<T, 4>(r, {b, rows_k, p.kv_heads, p.head_dim}, true, r.one_in(8) ? r.pick({0, 2}) : -1,
+                                  only.granule);
+    };
     q = {r, {b, rows_q, p.query_heads, p.head_dim}, true, -1, only.granule};
     k = keys();
     v = keys();
@@ -108,9 +112,12 @@ struct random_problem {
     o.threads = r.between(1, 3);
     o.cu_seqlens_q = cu_seqlens_q;
     o.cu_seqlens_k = cu_seqlens_k;
-    if (r.one_in(3)) o.softmax_scale = static_cast<float>(r.pick({0, -2, 2})) * r.uniform() / std::sqrt(static_cast<float>(p.head_dim));
+    if (r.one_in(3))
+      o.softmax_scale =
+          static_cast<float>(r.pick({0, -2, 2})) * r.uniform() / std::sqrt(static_cast<float>(p.head_dim));
     if (p.q_len > chunk_alignment ? r.one_in(2) : r.one_in(40)) {
-      int const chunks = ceil_div(p.q_len, chunk_alignment), first = r.between(0, chunks), last = r.between(first, chunks);
+      int const chunks = ceil_div(p.q_len, chunk_alignment), first = r.between(0, chunks),
+                last = r.between(first, chunks);
       o.q_begin = minimum(first * chunk_alignment, p.q_len / chunk_alignment * chunk_alignment);
       o.q_end = last == chunks ? r.one_in(2) ? -1 : p.q_len : maximum(last * chunk_alignment, o.q_begin);
     }
@@ -135,11 +142,13 @@ struct random_problem {
     for (int b = 0; b < p.batch; ++b)
       for (int h = 0; h < p.query_heads; ++h) {
         where const w = locate(p, b, h, assignment(b, h));
-        for (int i = p.q_begin; i < minimum(p.q_end, w.q_len); ++i) keep_q[q.offset(rows_of(q.view, p.cu_seqlens_q, b, h)[i])] = 1;
+        for (int i = p.q_begin; i < minimum(p.q_end, w.q_len); ++i)
+          keep_q[q.offset(rows_of(q.view, p.cu_seqlens_q, b, h)[i])] = 1;
         for (int q_tile = p.q_begin / shape.rows; q_tile * shape.rows < minimum(p.q_end, w.q_len); ++q_tile) {
           auto const tiles = tiles_of(mode, w, q_tile, shape);
           for (int t = 0; t < tiles.count; ++t)
-            for (int j = tiles[t].index * shape.columns; j < minimum((tiles[t].index + 1) * shape.columns, w.k_len); ++j) {
+            for (int j = tiles[t].index * shape.columns; j < minimum((tiles[t].index + 1) * shape.columns, w.k_len);
+                 ++j) {
               keep_k[k.offset(rows_of(k.view, p.cu_seqlens_k, b, w.kv_head)[j])] = 1;
               keep_v[v.offset(rows_of(v.view, p.cu_seqlens_k, b, w.kv_head)[j])] = 1;
             }
@@ -168,11 +177,12 @@ struct random_problem {
   }
 
   std::string text() const {
-    std::string words = std::string(dtype_name<T>) + ", batch " + std::to_string(p.batch) + ", heads " + std::to_string(p.query_heads) + "/" +
-                        std::to_string(p.kv_heads) + ", head_dim " + std::to_string(p.head_dim) + ", q_len " + std::to_string(p.q_len) +
-                        ", k_len " + std::to_string(p.k_len) + ", rows " + std::to_string(p.q_begin) + " to " + std::to_string(p.q_end) +
-                        (p.causal ? ", causal" : ", bidirectional") + ", scale " + std::to_string(p.softmax_scale) + ", threads " +
-                        std::to_string(p.threads);
+    std::string words = std::string(dtype_name<T>) + ", batch " + std::to_string(p.batch) + ", heads " +
+                        std::to_string(p.query_heads) + "/" + std::to_string(p.kv_heads) + ", head_dim " +
+                        std::to_string(p.head_dim) + ", q_len " + std::to_string(p.q_len) + ", k_len " +
+                        std::to_string(p.k_len) + ", rows " + std::to_string(p.q_begin) + " to " +
+                        std::to_string(p.q_end) + (p.causal ? ", causal" : ", bidirectional") + ", scale " +
+                        std::to_string(p.softmax_scale) + ", threads " + std::to_string(p.threads);
     for (std::size_t i = 1; i < cu_seqlens_q.size(); ++i)
       words += (i == 1 ? ", packed " : " ") + std::to_string(cu_seqlens_q[i] - cu_seqlens_q[i - 1]) + "×" +
                std::to_string(cu_seqlens_k[i] - cu_seqlens_k[i - 1]);
@@ -283,14 +293,16 @@ std::string fails_random_problem(std::uint64_t seed, std::int64_t number, Change
 
   if (failure.empty()) failure = x.touched();
   if (failure.empty())
-    failure = misjudged<T>(truth, x.p, x.q.view, plain_keys<T>{x.k.view, x.v.view}, x.out.view, x.lse.view, x.assignment);
+    failure =
+        misjudged<T>(truth, x.p, x.q.view, plain_keys<T>{x.k.view, x.v.view}, x.out.view, x.lse.view, x.assignment);
   if (failure.empty()) {
     auto const first = x.out.memory;
     auto const first_lse = x.lse.memory;
     x.o.threads = x.o.threads % 3 + 1;
     attend.forward(x.q.view, x.k.view, x.v.view, x.out.view, x.lse.view, x.assignment, space, x.o);
     bool const same = std::memcmp(first.data(), x.out.memory.data(), first.size() * sizeof(T)) == 0 &&
-                      (first_lse.empty() || std::memcmp(first_lse.data(), x.lse.memory.data(), first_lse.size() * sizeof(float)) == 0);
+                      (first_lse.empty() ||
+                       std::memcmp(first_lse.data(), x.lse.memory.data(), first_lse.size() * sizeof(float)) == 0);
     if (!same) failure = "another number of threads gave other bits";
   }
   return failure.empty() ? failure : failure + "\n  " + name_of_mode<M>() + ", " + x.text();
@@ -300,9 +312,12 @@ template <class M>
 std::string fails_random_problem(std::uint64_t seed, std::int64_t number) {
   auto const same = [](M const& mode) { return mode; };
   switch (number / every_mode::size % 3) {
-    case 0: return fails_random_problem<M, float>(seed, number, same);
-    case 1: return fails_random_problem<M, half>(seed, number, same);
-    default: return fails_random_problem<M, bfloat16>(seed, number, same);
+    case 0:
+      return fails_random_problem<M, float>(seed, number, same);
+    case 1:
+      return fails_random_problem<M, half>(seed, number, same);
+    default:
+      return fails_random_problem<M, bfloat16>(seed, number, same);
   }
 }
 
@@ -311,7 +326,8 @@ std::string fails_random_problem(std::uint64_t seed, std::int64_t number) {
 template <class List>
 void run_random_problems(List modes) {
   auto const seed = static_cast<std::uint64_t>(environment("ELASTIC_RANDOM_SEED", 1));
-  std::int64_t const total = environment("ELASTIC_RANDOM_PROBLEMS", 20000), only = environment("ELASTIC_RANDOM_NUMBER", -1);
+  std::int64_t const total = environment("ELASTIC_RANDOM_PROBLEMS", 20000),
+                     only = environment("ELASTIC_RANDOM_NUMBER", -1);
   int const first = position_of(every_mode{}, modes);
   std::int64_t ran = 0, expected = 0;
   int failures = 0;
@@ -331,7 +347,8 @@ void run_random_problems(List modes) {
         FAIL_CHECK(failure << "\n  again: ELASTIC_RANDOM_SEED=" << seed << " ELASTIC_RANDOM_NUMBER=" << number);
     }
   });
-  MESSAGE(ran << " random problems, " << failures << " wrong (of " << total << " in the whole suite, seed " << seed << ")");
+  MESSAGE(ran << " random problems, " << failures << " wrong (of " << total << " in the whole suite, seed " << seed
+              << ")");
   CHECK(failures == 0);
   if (only < 0) CHECK(ran == expected);
 }

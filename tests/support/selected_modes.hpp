@@ -14,8 +14,8 @@
 
 #include <elastic/attention.hpp>
 
-#include <support/dice.hpp>
 #include <elastic/testing/laws.hpp>
+#include <support/dice.hpp>
 #include <support/selection.hpp>
 
 namespace elastic::testing {

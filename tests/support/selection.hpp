@@ -82,7 +82,8 @@ struct selected_run {
     memory.assign(sizes.used() + scratch, std::byte{0xff});  // what is not written is seen
     workspace_cursor cursor(memory.data());
     storage = selector.bind(shape, cursor);
-    select_inputs<T> const in{q, k, shape, const_assignment_view(routes.data(), {shape.batch, shape.query_heads}), route};
+    select_inputs<T> const in{q, k, shape, const_assignment_view(routes.data(), {shape.batch, shape.query_heads}),
+                              route};
     select_on(backend, selector, storage, in, workspace(memory).subspan(cursor.used()));
   }
 

@@ -125,8 +125,8 @@ template <class T>
 void check_shape(char const* name, heads_view<T> const& view, std::int64_t batch, std::int64_t seq, std::int64_t heads,
                  std::int64_t head_dim) {
   check_heads(name, view);
-  bool const fits = view.extents[0] == batch && view.extents[1] == seq && view.extents[2] == heads &&
-                    view.extents[3] == head_dim;
+  bool const fits =
+      view.extents[0] == batch && view.extents[1] == seq && view.extents[2] == heads && view.extents[3] == head_dim;
   require(fits, name, shape_of(view), shape_of({batch, seq, heads, head_dim}));
 }
 
@@ -136,11 +136,12 @@ inline int check_cu_seqlens(char const* name, std::span<std::int32_t const> star
   require(starts.front() == 0, name, starts.front(), "offsets that start at 0");
   int longest = 0;
   for (std::size_t i = 1; i < starts.size(); ++i) {
-    require(starts[i] >= starts[i - 1], name,
-            std::to_string(starts[i]) + " after " + std::to_string(starts[i - 1]), "offsets that do not descend");
+    require(starts[i] >= starts[i - 1], name, std::to_string(starts[i]) + " after " + std::to_string(starts[i - 1]),
+            "offsets that do not descend");
     longest = maximum(longest, starts[i] - starts[i - 1]);
   }
-  require(starts.back() == rows, name, starts.back(), "offsets that end at the tensor's " + std::to_string(rows) + " rows");
+  require(starts.back() == rows, name, starts.back(),
+          "offsets that end at the tensor's " + std::to_string(rows) + " rows");
   return longest;
 }
 
@@ -166,7 +167,8 @@ struct row_ranges {
              int begin, int end)
       : sequences(static_cast<int>(batch)), rows(static_cast<int>(all_rows)), first(begin), last(end) {
     require(begin >= 0 && end >= -1 && (end == -1 || begin <= end), "begin, end",
-            std::to_string(begin) + ", " + std::to_string(end), "a range of rows, its end -1 or no less than its begin");
+            std::to_string(begin) + ", " + std::to_string(end),
+            "a range of rows, its end -1 or no less than its begin");
     if (cu_seqlens.empty()) return;
     require(batch == 1, (std::string(name) + " batch").c_str(), batch, "1 where sequences are packed");
     check_cu_seqlens("cu_seqlens_q", cu_seqlens, all_rows);
@@ -223,8 +225,8 @@ problem make_problem(heads_view<T const> const& q, heads_view<T const> const& k,
   p.query_heads = static_cast<int>(q.extents[2]);
   p.kv_heads = static_cast<int>(k.extents[2]);
   require(k.extents[0] == q.extents[0], "k batch", k.extents[0], std::to_string(q.extents[0]) + " as in q");
-  require(o.cu_seqlens_q.empty() == o.cu_seqlens_k.empty(), "options.cu_seqlens_q, cu_seqlens_k", "one without the other",
-          "both, or none");
+  require(o.cu_seqlens_q.empty() == o.cu_seqlens_k.empty(), "options.cu_seqlens_q, cu_seqlens_k",
+          "one without the other", "both, or none");
   if (o.cu_seqlens_q.empty()) {
     p.batch = static_cast<int>(q.extents[0]);
     p.q_len = static_cast<int>(q.extents[1]);
@@ -276,7 +278,8 @@ problem make_problem(heads_view<T const> const& q, paged_cache<T> const& cache, 
   require(cache.table.extents[0] == p.batch, "cache.table", detail::shape_of(cache.table), "a row for every sequence");
   require(cache.k_lengths.extents[0] == p.batch, "cache.k_lengths", detail::shape_of(cache.k_lengths),
           "a length for every sequence");
-  require(p.batch <= 1 || cache.k_lengths.strides[0] == 1, "cache.k_lengths", cache.k_lengths.strides[0], "a stride of 1");
+  require(p.batch <= 1 || cache.k_lengths.strides[0] == 1, "cache.k_lengths", cache.k_lengths.strides[0],
+          "a stride of 1");
   std::int64_t const room = minimum(cache.table.extents[2] * cache.run(), longest_sequence);
   for (int b = 0; on_host && b < p.batch; ++b) {
     std::int64_t const length = cache.k_lengths(b);
@@ -349,7 +352,8 @@ problem make_route_problem(route_inputs<T> const& in, const_assignment_view cons
 
 /// Every page that the mode's tiles visit is there. For tables in host memory.
 template <class M, class T>
-void check_pages(M const& mode, problem const& p, paged_cache<T> const& cache, const_assignment_view const& assignment) {
+void check_pages(M const& mode, problem const& p, paged_cache<T> const& cache,
+                 const_assignment_view const& assignment) {
   for (int b = 0; b < p.batch; ++b)
     for (int h = 0; h < p.query_heads; ++h) {
       where const w = locate(p, b, h, assignment(b, h));

@@ -23,9 +23,9 @@ ELASTIC_HOST_DEVICE constexpr std::uint16_t half_bits(float value) {
   std::uint32_t const bits = bits_as<std::uint32_t>(value);
   std::uint32_t const sign = (bits >> 16) & 0x8000u;
   std::uint32_t const magnitude = bits & 0x7fffffffu;
-  if (magnitude > 0x7f800000u) return static_cast<std::uint16_t>(sign | 0x7e00u);    // NaN
-  if (magnitude >= 0x477ff000u) return static_cast<std::uint16_t>(sign | 0x7c00u);   // rounds to infinity
-  if (magnitude < 0x38800000u) {                                                     // subnormal: let the adder round
+  if (magnitude > 0x7f800000u) return static_cast<std::uint16_t>(sign | 0x7e00u);   // NaN
+  if (magnitude >= 0x477ff000u) return static_cast<std::uint16_t>(sign | 0x7c00u);  // rounds to infinity
+  if (magnitude < 0x38800000u) {                                                    // subnormal: let the adder round
     float const shifted = bits_as<float>(magnitude) + 0.5f;
     return static_cast<std::uint16_t>(sign | (bits_as<std::uint32_t>(shifted) - 0x3f000000u));
   }
@@ -58,7 +58,11 @@ struct half {
   half() = default;
   ELASTIC_HOST_DEVICE constexpr explicit half(float value) : bits(detail::half_bits(value)) {}
   ELASTIC_HOST_DEVICE constexpr explicit operator float() const { return detail::half_value(bits); }
-  ELASTIC_HOST_DEVICE static constexpr half from_bits(std::uint16_t bits) { half h{}; h.bits = bits; return h; }
+  ELASTIC_HOST_DEVICE static constexpr half from_bits(std::uint16_t bits) {
+    half h{};
+    h.bits = bits;
+    return h;
+  }
 };
 
 struct bfloat16 {
@@ -68,7 +72,11 @@ struct bfloat16 {
   ELASTIC_HOST_DEVICE constexpr explicit operator float() const {
     return detail::bits_as<float>(static_cast<std::uint32_t>(bits) << 16);
   }
-  ELASTIC_HOST_DEVICE static constexpr bfloat16 from_bits(std::uint16_t bits) { bfloat16 b{}; b.bits = bits; return b; }
+  ELASTIC_HOST_DEVICE static constexpr bfloat16 from_bits(std::uint16_t bits) {
+    bfloat16 b{};
+    b.bits = bits;
+    return b;
+  }
 };
 
 template <class T>
@@ -78,9 +86,13 @@ static_assert(sizeof(half) == 2 && sizeof(bfloat16) == 2 && element<half> && ele
 
 /// Distance from 1 to the next larger value.
 template <element T>
-inline constexpr double epsilon = std::same_as<T, float> ? 0x1p-23 : std::same_as<T, half> ? 0x1p-10 : 0x1p-7;
+inline constexpr double epsilon = std::same_as<T, float>  ? 0x1p-23
+                                  : std::same_as<T, half> ? 0x1p-10
+                                                          : 0x1p-7;
 
 template <element T>
-inline constexpr char const* dtype_name = std::same_as<T, float> ? "float" : std::same_as<T, half> ? "half" : "bfloat16";
+inline constexpr char const* dtype_name = std::same_as<T, float>  ? "float"
+                                          : std::same_as<T, half> ? "half"
+                                                                  : "bfloat16";
 
 }  // namespace elastic

@@ -46,7 +46,8 @@ std::string show(T value) {
 /// Throws elastic::error unless `holds`. The strings are built only on failure.
 template <class Given, class Expected>
 void require(bool holds, char const* argument, Given const& given, Expected const& expected) {
-  if (!holds) [[unlikely]] throw error(argument, detail::show(given), detail::show(expected));
+  if (!holds) [[unlikely]]
+    throw error(argument, detail::show(given), detail::show(expected));
 }
 
 /// Throws elastic::error where an enum that counts from 0 holds a number past its `last` name.

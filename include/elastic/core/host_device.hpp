@@ -14,14 +14,20 @@
 namespace elastic {
 
 template <class T>
-ELASTIC_HOST_DEVICE constexpr T minimum(T a, T b) { return b < a ? b : a; }
+ELASTIC_HOST_DEVICE constexpr T minimum(T a, T b) {
+  return b < a ? b : a;
+}
 
 template <class T>
-ELASTIC_HOST_DEVICE constexpr T maximum(T a, T b) { return a < b ? b : a; }
+ELASTIC_HOST_DEVICE constexpr T maximum(T a, T b) {
+  return a < b ? b : a;
+}
 
 /// ⌈a / b⌉ for a ≥ 0, b > 0.
 template <class T>
-ELASTIC_HOST_DEVICE constexpr T ceil_div(T a, T b) { return (a + b - 1) / b; }
+ELASTIC_HOST_DEVICE constexpr T ceil_div(T a, T b) {
+  return (a + b - 1) / b;
+}
 
 /// a · b, or the largest number where that leaves 64 bits. Device code, whose views were checked, multiplies.
 ELASTIC_HOST_DEVICE constexpr std::int64_t saturating_product(std::int64_t a, std::int64_t b) {
@@ -35,7 +41,9 @@ ELASTIC_HOST_DEVICE constexpr std::int64_t saturating_product(std::int64_t a, st
 
 /// ⌊a / b⌋ for any sign of a, b > 0.
 template <class T>
-ELASTIC_HOST_DEVICE constexpr T floor_div(T a, T b) { return a >= 0 ? a / b : -((b - 1 - a) / b); }
+ELASTIC_HOST_DEVICE constexpr T floor_div(T a, T b) {
+  return a >= 0 ? a / b : -((b - 1 - a) / b);
+}
 
 ELASTIC_HOST_DEVICE constexpr int gcd(int a, int b) {
   while (b != 0) {

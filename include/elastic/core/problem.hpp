@@ -21,14 +21,14 @@ struct problem {
   int head_dim = 0;
   bool causal = true;
   int layer = 0;
-  float softmax_scale = 0;                    // resolved: never 0 in a checked problem
+  float softmax_scale = 0;                     // resolved: never 0 in a checked problem
   std::int32_t const* cu_seqlens_q = nullptr;  // (batch + 1), or null: equal lengths
   std::int32_t const* cu_seqlens_k = nullptr;
-  std::int32_t const* k_lengths = nullptr;     // (batch): keys of each sequence in a cache, or null
-  int q_begin = 0;                            // the query rows worked on, of every sequence
+  std::int32_t const* k_lengths = nullptr;  // (batch): keys of each sequence in a cache, or null
+  int q_begin = 0;                          // the query rows worked on, of every sequence
   int q_end = 0;
-  int threads = 1;                            // of a CPU backend; sizes its scratch
-  void* stream = nullptr;                     // of a CUDA backend
+  int threads = 1;         // of a CPU backend; sizes its scratch
+  void* stream = nullptr;  // of a CUDA backend
 
   ELASTIC_HOST_DEVICE int group() const { return query_heads / kv_heads; }
   ELASTIC_HOST_DEVICE bool packed() const { return cu_seqlens_q != nullptr; }

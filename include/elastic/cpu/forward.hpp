@@ -26,8 +26,14 @@ class tile_buffers {
  public:
   tile_buffers(tile_shape shape, int run, int head_dim) {
     std::int64_t const rows = ceil_div(shape.rows, panel_rows) * panel_rows;
-    std::int64_t const sizes[] = {rows * head_dim, rows * head_dim, std::int64_t{run} * panel_rows,
-                                  std::int64_t{run} * head_dim, std::int64_t{run} * head_dim, rows, rows, panel_rows};
+    std::int64_t const sizes[] = {rows * head_dim,
+                                  rows * head_dim,
+                                  std::int64_t{run} * panel_rows,
+                                  std::int64_t{run} * head_dim,
+                                  std::int64_t{run} * head_dim,
+                                  rows,
+                                  rows,
+                                  panel_rows};
     float** const slices[] = {&query, &output, &scores, &keys, &values, &highest, &total, &scale};
     std::int64_t floats = 0;
     for (std::int64_t size : sizes) floats += size;
@@ -55,7 +61,8 @@ class tile_buffers {
 
 /// Masks and scores the logits (columns, panel_rows) of `rows` query rows from `first` on, keys from `begin` on.
 template <class M>
-void mask_panel(M const& mode, where const& w, tile_kind kind, int first, int rows, int begin, int columns, float* scores) {
+void mask_panel(M const& mode, where const& w, tile_kind kind, int first, int rows, int begin, int columns,
+                float* scores) {
   constexpr float none = -std::numeric_limits<float>::infinity();
   bool const asks = has_partial_of<M> && kind == tile_kind::partial;
   auto const seen_by = [&](int r) {  // columns that causality leaves to a row
@@ -126,7 +133,8 @@ void attend_tile(M const& mode, where const& w, problem const& p, Source const& 
     i += length;
     int const begin = (top.index - length + 1) * shape.columns;
     int const columns = minimum(begin + length * shape.columns, w.k_len) - begin;
-    head_rows<float const> const keys = as_floats<T>(source.keys(p, w.batch, w.kv_head, begin), columns, d, buffers.keys);
+    head_rows<float const> const keys =
+        as_floats<T>(source.keys(p, w.batch, w.kv_head, begin), columns, d, buffers.keys);
     head_rows<float const> const values =
         as_floats<T>(source.values(p, w.batch, w.kv_head, begin), columns, d, buffers.values);
 

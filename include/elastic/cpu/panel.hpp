@@ -80,7 +80,8 @@ inline void score_block(float const* query, head_rows<float const> keys, int hea
 /// scores (columns, panel_rows) of query (head_dim, panel_rows), scaled. The products come first: of 16-bit
 /// inputs they are exact. What is left over goes in smaller blocks.
 template <int Block = panel_block>
-void panel_scores(float const* query, head_rows<float const> keys, int columns, int head_dim, float scale, float* scores) {
+void panel_scores(float const* query, head_rows<float const> keys, int columns, int head_dim, float scale,
+                  float* scores) {
   int c = 0;
   for (; c + Block <= columns; c += Block)
     score_block<Block>(query, {keys[c], keys.stride}, head_dim, scale, scores + c * panel_rows);
@@ -107,7 +108,8 @@ void panel_output(float const* weights, head_rows<float const> values, int colum
   for (; d + Block <= head_dim; d += Block)
     output_block<Block>(weights, {values.data + d, values.stride}, columns, scale, output + d * panel_rows);
   if constexpr (Block > 1)
-    panel_output<Block / 2>(weights, {values.data + d, values.stride}, columns, head_dim - d, scale, output + d * panel_rows);
+    panel_output<Block / 2>(weights, {values.data + d, values.stride}, columns, head_dim - d, scale,
+                            output + d * panel_rows);
 }
 
 }  // namespace elastic::detail

@@ -17,8 +17,7 @@ void select_on(cpu const&, planned<Mode> const& s, typename planned<Mode>::stora
     auto const tiles = tiles_of(s.inner, w, query_block, {lists.block_rows, lists.block_columns});
     for (int i = 0; i < tiles.count; ++i) {
       tile const next = tiles[i];
-      std::int32_t const entry =
-          next.kind == tile_kind::partial ? s.entry_of(w, query_block, next.index) : next.index;
+      std::int32_t const entry = next.kind == tile_kind::partial ? s.entry_of(w, query_block, next.index) : next.index;
       if (entry != s.nothing) lists.entries_of(at)[lists.count[at]++] = entry;
     }
   });

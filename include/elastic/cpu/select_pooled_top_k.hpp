@@ -108,8 +108,8 @@ void select_on(cpu const& backend, pooled_top_k const& s, block_lists const& lis
     Eigen::Map<row_major_matrix>(buffers.products[own], end - first, columns).noalias() = query * key.transpose();
     for (int i = first; i < end; ++i) {
       std::int64_t const at = lists.row(b, h, i);
-      lists.count[at] = s.keep(s.visible(w, i), buffers.products[own] + std::int64_t{i - first} * columns,
-                               lists.entries_of(at));
+      lists.count[at] =
+          s.keep(s.visible(w, i), buffers.products[own] + std::int64_t{i - first} * columns, lists.entries_of(at));
     }
   });
 }

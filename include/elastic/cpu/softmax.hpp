@@ -54,7 +54,8 @@ EIGEN_STRONG_INLINE packet exp_of_negative(packet const& x) {
   y = pmadd(y, f, pset1<packet>(1.6666665459e-1f));
   y = pmadd(y, f, pset1<packet>(5.0000001201e-1f));
   y = pmadd(y, pmul(f, f), padd(f, pset1<packet>(1.f)));
-  packet_bits const power = padd(preinterpret<packet_bits>(y), plogical_shift_left<23>(preinterpret<packet_bits>(shifted)));
+  packet_bits const power =
+      padd(preinterpret<packet_bits>(y), plogical_shift_left<23>(preinterpret<packet_bits>(shifted)));
   return pand(preinterpret<packet>(power), pcmp_lt(least, x));
 }
 

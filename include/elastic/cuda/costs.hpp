@@ -1,8 +1,8 @@
 // What selecting and attending cost on the CUDA backend, by the kernel that serves the forward pass. sm90: fitted to
 // bench/cuda/break_even.cu on one H200 (head dim 128, bfloat16, 32 query and 8 KV heads, batch 1, 1K to 64K tokens,
-// stride 16), and checked there on another run (bench/results/h200.md). portable: by hand, from selection at 16K and 64K
-// (0.357 and 3.246 ms, stride 16; bench/results/h200-select-blocks.md), at 1K and 4K of 12 heads (0.063, 0.067 ms) and full
-// attention (1.33 ns a thousand pairs); no grid has been checked with these.
+// stride 16), and checked there on another run (bench/results/h200.md). portable: by hand, from selection at 16K and
+// 64K (0.357 and 3.246 ms, stride 16; bench/results/h200-select-blocks.md), at 1K and 4K of 12 heads (0.063, 0.067 ms)
+// and full attention (1.33 ns a thousand pairs); no grid has been checked with these.
 #pragma once
 
 #include <elastic/core/error.hpp>

@@ -8,13 +8,13 @@
 #include <elastic/cuda/launch.cuh>
 #include <elastic/cuda/portable/route.cuh>
 #include <elastic/cuda/portable/route_heads.cuh>
-#include <elastic/cuda/portable/select_moba.cuh>
-#include <elastic/cuda/portable/select_vertical_slash.cuh>
 #include <elastic/cuda/portable/select_antidiagonal.cuh>
 #include <elastic/cuda/portable/select_auto_dense.cuh>
 #include <elastic/cuda/portable/select_block_mask.cuh>
+#include <elastic/cuda/portable/select_moba.cuh>
 #include <elastic/cuda/portable/select_planned.cuh>
 #include <elastic/cuda/portable/select_pooled_top_k.cuh>
+#include <elastic/cuda/portable/select_vertical_slash.cuh>
 
 namespace elastic {
 

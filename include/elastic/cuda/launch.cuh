@@ -72,7 +72,8 @@ cuda_device check_launch(problem const& p, heads_view<T const> const& q, Source 
   check_source_alignment(source);
   check_alignment("out", out);
   require(scratch.size() >= needed && reinterpret_cast<std::uintptr_t>(scratch.data()) % workspace_alignment == 0,
-          "workspace", std::to_string(scratch.size()) + " bytes", std::to_string(needed) + " aligned bytes for the pass");
+          "workspace", std::to_string(scratch.size()) + " bytes",
+          std::to_string(needed) + " aligned bytes for the pass");
   return current_device();
 }
 
@@ -84,7 +85,8 @@ void cuda_forward(M const& mode, problem const& p, heads_view<T const> const& q,
   if (p.batch == 0 || p.q_begin >= p.q_end) return;
   auto const launch = [&]<int HeadDim>(std::integral_constant<int, HeadDim>) {
     if constexpr (sm90_is_built)
-      if (sm90_launch<HeadDim>(mode, p, q, source, out, lse, assignment, scratch, device.number, device.capability)) return;
+      if (sm90_launch<HeadDim>(mode, p, q, source, out, lse, assignment, scratch, device.number, device.capability))
+        return;
     portable_launch<HeadDim>(mode, p, q, source, out, lse, assignment, scratch, device.number);
   };
   ((p.head_dim == HeadDims && (launch(std::integral_constant<int, HeadDims>{}), true)) || ...);

@@ -41,8 +41,8 @@ inline linear_layer load_linear(safetensors_file const& file, std::string const&
   constexpr std::int64_t widest = 1 << 20;
   if (shape.size() != 2 || shape[0] < 1 || shape[0] > widest || shape[1] < 1 || shape[1] > widest ||
       (inputs > 0 && shape[1] != inputs))
-    fail(name + ".weight", inputs > 0 ? "(outputs, " + std::to_string(inputs) + ") as the layer before gives"
-                                      : "(outputs, inputs)");
+    fail(name + ".weight",
+         inputs > 0 ? "(outputs, " + std::to_string(inputs) + ") as the layer before gives" : "(outputs, inputs)");
   if (file.shape(name + ".bias") != std::vector<std::int64_t>{shape[0]})
     fail(name + ".bias", "(" + std::to_string(shape[0]) + ") as the weight's outputs");
   return {static_cast<int>(shape[1]), static_cast<int>(shape[0]), file.load<float>(name + ".weight"),
@@ -52,14 +52,17 @@ inline linear_layer load_linear(safetensors_file const& file, std::string const&
 /// 1 + the highest number that stands for "{}" in a tensor of the file.
 inline int count_layers(safetensors_file const& file, std::string const& pattern) {
   std::size_t const hole = pattern.find("{}");
-  std::string_view const before = std::string_view(pattern).substr(0, hole), after = std::string_view(pattern).substr(hole + 2);
+  std::string_view const before = std::string_view(pattern).substr(0, hole),
+                         after = std::string_view(pattern).substr(hole + 2);
   int layers = 0;
   for (std::string const& name : file.names()) {
     if (!name.starts_with(before)) continue;
     int number = -1;
     char const* const digits = name.data() + before.size();
     auto const [end, failure] = std::from_chars(digits, name.data() + name.size(), number);
-    if (failure == std::errc{} && number >= layers && number < 1 << 16 && *digits != '-' && std::string_view(end) == after) layers = number + 1;
+    if (failure == std::errc{} && number >= layers && number < 1 << 16 && *digits != '-' &&
+        std::string_view(end) == after)
+      layers = number + 1;
   }
   return layers;
 }
@@ -87,7 +90,8 @@ inline mlp_weights load_mlp_weights(safetensors_file const& file, mlp_tensor_nam
       bool const last = j + 1 == mlp_layer::names.size();
       if (last && inputs > 2)
         throw error("tensor " + detail::in_quotes(name + ".weight"),
-                    "shape " + detail::shape_text(file.shape(name + ".weight")), "2 logits, or 1 in the sigmoid variant");
+                    "shape " + detail::shape_text(file.shape(name + ".weight")),
+                    "2 logits, or 1 in the sigmoid variant");
     }
   }
   return mlp_weights(std::move(loaded));

@@ -79,7 +79,8 @@ struct route_table {
   static route_table from_safetensors(safetensors_file const& file, std::string const& tensor = "") {
     auto const names = file.names();
     if (tensor.empty() && names.size() != 1)
-      throw error("tensor", std::to_string(names.size()) + " tensors and no name", "the name of the table (layers, heads)");
+      throw error("tensor", std::to_string(names.size()) + " tensors and no name",
+                  "the name of the table (layers, heads)");
     std::string const name = tensor.empty() ? names.front() : tensor;
     auto const& shape = file.shape(name);
     if (shape.size() != 2 || shape[0] > 1 << 16 || shape[1] > 1 << 16)

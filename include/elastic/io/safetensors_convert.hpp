@@ -101,7 +101,8 @@ inline float round_to_odd(double value) {
 }
 
 template <class To, class From>
-requires(converts<From, To>()) To convert(From value) {
+  requires(converts<From, To>())
+To convert(From value) {
   if constexpr (std::same_as<To, From>) {
     return value;
   } else if constexpr (std::integral<From> || std::same_as<To, float> || std::same_as<To, double>) {

@@ -105,8 +105,8 @@ class safetensors_file {
   /// @throws error if dtype or rank differ, or if the file places the tensor at an offset that is no
   ///         multiple of alignof(T): load() it then
   template <safetensors_element T, int Rank>
-  requires(Rank >= 1 && !std::same_as<T, bool>) strided_view<T const, Rank> view(std::string_view name)
-  const& {
+    requires(Rank >= 1 && !std::same_as<T, bool>)
+  strided_view<T const, Rank> view(std::string_view name) const& {
     auto const& tensor = entry(name);
     if (tensor.dtype != detail::dtype_of<T>() &&
         !(std::same_as<T, std::uint8_t> && tensor.dtype == safetensors_dtype::boolean)) {
@@ -131,9 +131,8 @@ class safetensors_file {
   /// other, rounding once to nearest even; integers convert to types that hold all their values.
   /// @throws error for other pairs, and for a BOOL byte other than 0 and 1
   template <safetensors_element T>
-  requires(!std::same_as<T, bool>)  // std::vector<bool> has no elements to point to
-      std::vector<T> load(std::string_view name)
-  const {
+    requires(!std::same_as<T, bool>)  // std::vector<bool> has no elements to point to
+  std::vector<T> load(std::string_view name) const {
     auto const& tensor = entry(name);
     return detail::with_type(tensor.dtype, [&]<class From>(std::type_identity<From>) -> std::vector<T> {
       if constexpr (detail::converts<From, T>()) {

@@ -36,10 +36,11 @@ enum class safetensors_dtype : std::uint8_t { boolean, u8, i8, u16, i16, f16, bf
 
 /// C++ types that stand for one of them; bool can be written, and is read as uint8_t.
 template <class T>
-concept safetensors_element = element<T> || std::same_as<T, double> || std::same_as<T, bool> ||
-    std::same_as<T, std::int8_t> || std::same_as<T, std::uint8_t> || std::same_as<T, std::int16_t> ||
-    std::same_as<T, std::uint16_t> || std::same_as<T, std::int32_t> || std::same_as<T, std::uint32_t> ||
-    std::same_as<T, std::int64_t> || std::same_as<T, std::uint64_t>;
+concept safetensors_element =
+    element<T> || std::same_as<T, double> || std::same_as<T, bool> || std::same_as<T, std::int8_t> ||
+    std::same_as<T, std::uint8_t> || std::same_as<T, std::int16_t> || std::same_as<T, std::uint16_t> ||
+    std::same_as<T, std::int32_t> || std::same_as<T, std::uint32_t> || std::same_as<T, std::int64_t> ||
+    std::same_as<T, std::uint64_t>;
 
 /// One tensor of a file. `begin` and `end` are byte offsets from the start of the data.
 struct safetensors_entry {

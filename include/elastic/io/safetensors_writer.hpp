@@ -35,8 +35,8 @@ class safetensors_writer {
   /// @param values as many elements as the shape has: a vector, span or array of an element type
   /// @throws error, and adds nothing, where one of these does not hold
   template <std::ranges::contiguous_range Range>
-  requires safetensors_element<std::ranges::range_value_t<Range>> safetensors_writer& add(
-      std::string name, std::vector<std::int64_t> shape, Range const& values) {
+    requires safetensors_element<std::ranges::range_value_t<Range>>
+  safetensors_writer& add(std::string name, std::vector<std::int64_t> shape, Range const& values) {
     using T = std::ranges::range_value_t<Range>;
     return add_bytes(std::move(name), detail::dtype_of<T>(), std::move(shape),
                      std::as_bytes(std::span<T const>(std::ranges::data(values), std::ranges::size(values))));

@@ -20,8 +20,8 @@ namespace elastic {
 inline std::vector<double> kept_mass(lse_view const& kept, lse_view const& full_attention,
                                      std::span<std::int32_t const> cu_seqlens_q = {}, int begin = 0, int end = -1) {
   for (int i = 0; i < 3; ++i)
-    require(kept.extents[i] == full_attention.extents[i], "full_attention", "extent " + std::to_string(full_attention.extents[i]),
-            std::to_string(kept.extents[i]) + " as in kept");
+    require(kept.extents[i] == full_attention.extents[i], "full_attention",
+            "extent " + std::to_string(full_attention.extents[i]), std::to_string(kept.extents[i]) + " as in kept");
   detail::check_view("kept", kept);
   detail::check_view("full_attention", full_attention);
   detail::row_ranges const rows("kept", kept.extents[0], kept.extents[2], cu_seqlens_q, begin, end);
@@ -51,8 +51,8 @@ inline double mean_kept_mass(std::span<double const> heads) {
 /// kept_mass for the mode of a front door and given routes: runs it, and full attention with the mode's scores.
 template <class Mode, class Router, class Backend, class T>
   requires(Backend::on_host)
-std::vector<double> kept_mass(attention<Mode, Router, Backend> const& attend, heads_view<T> const& q, heads_view<T> const& k,
-                              const_assignment_view const& assignment, options const& o = {}) {
+std::vector<double> kept_mass(attention<Mode, Router, Backend> const& attend, heads_view<T> const& q,
+                              heads_view<T> const& k, const_assignment_view const& assignment, options const& o = {}) {
   using E = std::remove_const_t<T>;
   problem const p = attend.shape(q, k, o);
   auto const everything = map_leaves(attend.mode(), [](auto const& leaf) {

@@ -70,7 +70,8 @@ void add_errors(heads_view<A> const& out, heads_view<B> const& expected, std::sp
       error_sums& sums = sums_of(b, h);
       for (int i = begin; i < ranges.end(b); ++i)
         for (std::int64_t d = 0; d < out.extents[3]; ++d)
-          sums.add(static_cast<double>(static_cast<float>(rows[i][d])), static_cast<double>(static_cast<float>(others[i][d])));
+          sums.add(static_cast<double>(static_cast<float>(rows[i][d])),
+                   static_cast<double>(static_cast<float>(others[i][d])));
     }
 }
 

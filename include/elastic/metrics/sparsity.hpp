@@ -47,11 +47,11 @@ inline double model_sparsity(const_assignment_view const& layer) { return model_
 
 /// What one head of one sequence sees.
 struct head_sparsity {
-  std::int64_t kept = 0;          // (query, key) pairs
-  std::int64_t visible = 0;       // the same for full attention
-  std::int64_t last_kept = 0;     // keys of the last query
-  std::int64_t last_visible = 0;  // the same for full attention
-  std::int64_t tiles = 0;         // tiles visited
+  std::int64_t kept = 0;           // (query, key) pairs
+  std::int64_t visible = 0;        // the same for full attention
+  std::int64_t last_kept = 0;      // keys of the last query
+  std::int64_t last_visible = 0;   // the same for full attention
+  std::int64_t tiles = 0;          // tiles visited
   std::int64_t visible_tiles = 0;  // the same for full attention
 
   double last_row() const { return pruned(last_kept, last_visible); }
@@ -86,7 +86,8 @@ struct effective_sparsity {
 
   /// Ω_ESR by the last query.
   double last_row() const {
-    return mean([](head_sparsity const& h) { return h.last_row(); }, [](head_sparsity const& h) { return h.last_visible; });
+    return mean([](head_sparsity const& h) { return h.last_row(); },
+                [](head_sparsity const& h) { return h.last_visible; });
   }
 
   /// Ω_ESR by area.
@@ -216,8 +217,8 @@ effective_sparsity count_sparsity(M const& mode, problem const& p, const_assignm
 template <class Mode, class Router, class Backend, class T>
   requires(Backend::on_host)
 effective_sparsity count_sparsity(attention<Mode, Router, Backend> const& attend, heads_view<T> const& q,
-                                  heads_view<T> const& k, const_assignment_view const& assignment, options const& o = {},
-                                  tile_shape wanted = {128, 128}) {
+                                  heads_view<T> const& k, const_assignment_view const& assignment,
+                                  options const& o = {}, tile_shape wanted = {128, 128}) {
   problem const p = attend.shape(q, k, o);
   std::vector<std::byte> memory(attend.workspace_bytes(p));
   effective_sparsity result;

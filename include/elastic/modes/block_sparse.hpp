@@ -10,7 +10,7 @@
 namespace elastic {
 
 struct block_sparse {
-  std::int32_t const* entries = nullptr;          // key blocks, descending in each row
+  std::int32_t const* entries = nullptr;           // key blocks, descending in each row
   std::int64_t size = 0;                           // how many entries there are
   strided_view<std::int64_t const, 3> begin = {};  // (batch, query_heads, query_blocks) into entries
   strided_view<std::int32_t const, 3> count = {};  // (batch, query_heads, query_blocks)
@@ -80,7 +80,8 @@ struct block_sparse {
           int above = blocks;
           for (std::int64_t j = from; j < from + n; ++j) {
             int const block = index_of(entries[j]);
-            require(block >= 0 && block < above, "block_sparse.entries", block, "existing key blocks in descending order");
+            require(block >= 0 && block < above, "block_sparse.entries", block,
+                    "existing key blocks in descending order");
             above = block;
           }
         }

@@ -79,7 +79,9 @@ struct combined {
   combined(A a, B b) : parts{a, {b}} {}
 
   template <class C, class D>
-  static combined<C, D, Join> with_parts(mode_pack<C, D> const& pack) { return {pack.first, pack.rest.first}; }
+  static combined<C, D, Join> with_parts(mode_pack<C, D> const& pack) {
+    return {pack.first, pack.rest.first};
+  }
 
   static constexpr int spans_max = detail::combined_spans<A, B>;
   static constexpr bool has_spans = 0 < spans_max && spans_max <= span_limit;

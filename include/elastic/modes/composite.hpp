@@ -66,7 +66,8 @@ template <class M, class F>
 auto map_leaves(M const& mode, F&& f) {
   if constexpr (composite_mode<M>)
     return mode.with_parts(detail::map_pack(
-        mode.parts, [&](auto const& p) { return map_leaves(p, f); }, std::make_index_sequence<decltype(mode.parts)::size>{}));
+        mode.parts, [&](auto const& p) { return map_leaves(p, f); },
+        std::make_index_sequence<decltype(mode.parts)::size>{}));
   else
     return f(mode);
 }

@@ -27,8 +27,8 @@ struct alibi {
   template <class Real>
   ELASTIC_HOST_DEVICE Real operator()(where const& w, Real s, int q, int k) const {
     using std::exp2;
-    Real const slope = slopes != nullptr ? Real(slopes[w.query_head])
-                                         : exp2(Real(-8) * Real(w.query_head + 1) / Real(w.query_heads));
+    Real const slope =
+        slopes != nullptr ? Real(slopes[w.query_head]) : exp2(Real(-8) * Real(w.query_head + 1) / Real(w.query_heads));
     int const distance = w.position(q) - k;
     return s - slope * Real(distance < 0 ? -distance : distance);
   }
@@ -43,7 +43,9 @@ struct scored {
   scored(Mode mode, Hook the_hook) : parts{mode}, hook(the_hook) {}
 
   template <class M>
-  scored<M, Hook> with_parts(mode_pack<M> const& pack) const { return {pack.first, hook}; }
+  scored<M, Hook> with_parts(mode_pack<M> const& pack) const {
+    return {pack.first, hook};
+  }
 
   static constexpr bool has_partial = has_partial_of<Mode>;
 

@@ -16,7 +16,9 @@ struct sink_logits {
   sink_logits(Mode mode, float const* per_head) : parts{mode}, logits(per_head) {}
 
   template <class M>
-  sink_logits<M> with_parts(mode_pack<M> const& pack) const { return {pack.first, logits}; }
+  sink_logits<M> with_parts(mode_pack<M> const& pack) const {
+    return {pack.first, logits};
+  }
 
   static constexpr bool has_partial = has_partial_of<Mode>;
 

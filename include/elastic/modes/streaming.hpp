@@ -58,8 +58,9 @@ struct streaming {
   ELASTIC_HOST_DEVICE span_array<5> spans_of_rows(where const& w, int first, int last, tile_shape shape) const {
     bool const windowed = local > 0 && low(w, first) <= w.position(last);
     bool const gapless = w.causal && low(w, last) <= sink_tokens();  // the sink reaches the queries themselves
-    band const edges = windowed || gapless ? band{sink_tokens(), low(w, first), low(w, last), high(w, first), high(w, last)}
-                                           : band{sink_tokens(), no_bound, no_bound, 0, 0};
+    band const edges = windowed || gapless
+                           ? band{sink_tokens(), low(w, first), low(w, last), high(w, first), high(w, last)}
+                           : band{sink_tokens(), no_bound, no_bound, 0, 0};
     return band_spans(edges, w.k_len, shape.columns);
   }
 

@@ -17,7 +17,9 @@ struct triangle {
   static constexpr int spans_max = 5;
   static constexpr bool has_partial = true;
 
-  ELASTIC_HOST_DEVICE bool dense(where const& w, int q) const { return w.layer < layer_threshold || q >= w.q_len - last; }
+  ELASTIC_HOST_DEVICE bool dense(where const& w, int q) const {
+    return w.layer < layer_threshold || q >= w.q_len - last;
+  }
 
   ELASTIC_HOST_DEVICE bool keeps(where const& w, int q, int k) const { return dense(w, q) || sparse().keeps(w, q, k); }
 
@@ -28,8 +30,12 @@ struct triangle {
   ELASTIC_HOST_DEVICE span_array<5> spans(where const& w, int q_tile, tile_shape shape) const {
     tile_rows const rows(w, q_tile, shape);
     int const end = ceil_div(w.k_len, shape.columns);
-    if (dense(w, rows.first)) return {{{0, end, coverage::full}, {end, end, coverage::full}, {end, end, coverage::full},
-                                       {end, end, coverage::full}, {end, end, coverage::full}}};
+    if (dense(w, rows.first))
+      return {{{0, end, coverage::full},
+               {end, end, coverage::full},
+               {end, end, coverage::full},
+               {end, end, coverage::full},
+               {end, end, coverage::full}}};
     int const last_sparse = minimum(rows.last, w.q_len - last - 1);
     span_array<5> spans = sparse().spans_of_rows(w, rows.first, last_sparse, shape);
     if (last_sparse < rows.last) {  // mixed: what the sparse rows leave out, the dense rows see

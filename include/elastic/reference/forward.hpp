@@ -48,7 +48,8 @@ Real reference_row(M const& mode, where const& w, problem const& p, Source const
       if (keys.data == nullptr) keys = source.keys(p, w.batch, w.kv_head, first);
       Real dot = 0;
       for (int d = 0; d < p.head_dim; ++d)
-        dot += static_cast<Real>(static_cast<float>(query[d])) * static_cast<Real>(static_cast<float>(keys[k - first][d]));
+        dot +=
+            static_cast<Real>(static_cast<float>(query[d])) * static_cast<Real>(static_cast<float>(keys[k - first][d]));
       logits[static_cast<std::size_t>(k)] = round(score_of(mode, w, dot * static_cast<Real>(p.softmax_scale), row, k));
       highest = maximum(highest, logits[static_cast<std::size_t>(k)]);
     }
@@ -83,8 +84,7 @@ void reference_rows(M const& mode, problem const& p, heads_view<T const> const& 
       where const w = locate(p, b, h, assignment(b, h));
       head_rows<T const> const queries = rows_of(q, p.cu_seqlens_q, b, h);
       for (int i = p.q_begin; i < minimum(p.q_end, w.q_len); ++i) {
-        Real const lse =
-            detail::reference_row<Real, Round>(mode, w, p, source, queries[i], i, logits, out.data());
+        Real const lse = detail::reference_row<Real, Round>(mode, w, p, source, queries[i], i, logits, out.data());
         emit(b, h, i, out.data(), lse);
       }
     }

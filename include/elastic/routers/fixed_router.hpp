@@ -23,8 +23,9 @@ class fixed_router {
   }
 
   int operator()(problem const& p, int, int query_head, int) const {
-    return routes_ == nullptr ? 0 : (*routes_)[static_cast<std::size_t>(p.layer) * static_cast<std::size_t>(query_heads_) +
-                                               static_cast<std::size_t>(query_head)];
+    return routes_ == nullptr ? 0
+                              : (*routes_)[static_cast<std::size_t>(p.layer) * static_cast<std::size_t>(query_heads_) +
+                                           static_cast<std::size_t>(query_head)];
   }
 
   void check(problem const& p, int modes) const {
@@ -32,7 +33,8 @@ class fixed_router {
     require(p.query_heads == query_heads_, "fixed_router.routes", query_heads_,
             "routes for the problem's " + std::to_string(p.query_heads) + " query heads");
     int const layers = static_cast<int>(routes_->size() / static_cast<std::size_t>(query_heads_));
-    require(p.layer < layers, "options.layer", p.layer, "one of the " + std::to_string(layers) + " layers that have routes");
+    require(p.layer < layers, "options.layer", p.layer,
+            "one of the " + std::to_string(layers) + " layers that have routes");
     for (std::int32_t route : *routes_)
       require(route >= 0 && route < modes, "fixed_router.routes", route, "0 to " + std::to_string(modes - 1));
   }

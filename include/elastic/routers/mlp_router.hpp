@@ -36,7 +36,8 @@ struct mlp_router {
   }
 
   void check(problem const& p, int) const {
-    require(bool(weights), "mlp_router.weights", "none", "weights: loaded (io/mlp_weights.hpp) or mlp_weights::untrained");
+    require(bool(weights), "mlp_router.weights", "none",
+            "weights: loaded (io/mlp_weights.hpp) or mlp_weights::untrained");
     require_enumerator("mlp_router.pooling", pooling, elastic::pooling::mean);
     require_enumerator("mlp_router.class_index", class_index, elastic::class_index::paper);
     require(p.kv_heads > 0, "k_pre_rope", "no tensor", "the keys after k-norm and before RoPE");
@@ -87,8 +88,8 @@ void write_decisions(mlp_router const& router, mlp_activations<Real> const& comp
   std::size_t const count = static_cast<std::size_t>(router.weights.logits());
   for (int b = 0; b < p.batch; ++b)
     for (int h = 0; h < p.query_heads; ++h) {
-      std::size_t const row = static_cast<std::size_t>(b) * static_cast<std::size_t>(p.kv_heads) +
-                              static_cast<std::size_t>(h / p.group());
+      std::size_t const row =
+          static_cast<std::size_t>(b) * static_cast<std::size_t>(p.kv_heads) + static_cast<std::size_t>(h / p.group());
       float logits[2] = {};
       for (std::size_t i = 0; i < count; ++i) logits[i] = static_cast<float>(computed.logits[row * count + i]);
       assignment(b, h) = router.retrieves(logits) ? 0 : modes - 1;

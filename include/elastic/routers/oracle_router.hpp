@@ -52,7 +52,8 @@ inline options options_of(problem const& p) {
 /// Per (sequence, query head), row-major: the error of the last route against route 0. `attention` is
 /// complete wherever this is instantiated: attention::route does it.
 template <class Backend, class Mode, class T>
-std::vector<head_error> route_errors(Backend const& backend, Mode const& mode, route_inputs<T> const& in, problem const& p) {
+std::vector<head_error> route_errors(Backend const& backend, Mode const& mode, route_inputs<T> const& in,
+                                     problem const& p) {
   require(detail::is_given(in.q), "q", "no tensor", "the queries: the oracle computes the attention that it judges");
   require(detail::is_given(in.k), "k", "no tensor", "the keys: the oracle computes the attention that it judges");
   require(detail::is_given(in.v), "v", "no tensor", "the values: the oracle computes the attention that it judges");
@@ -81,7 +82,8 @@ void route_on(Backend const& backend, oracle_router const& router, Mode const& m
     for (int first = 0; first < p.query_heads; first += p.group()) {
       bool within = true;  // written so that a NaN is not
       for (int h = first; h < first + p.group(); ++h)
-        within = within && errors[static_cast<std::size_t>(b * p.query_heads + h)].by(router.measure) <= router.tolerance;
+        within =
+            within && errors[static_cast<std::size_t>(b * p.query_heads + h)].by(router.measure) <= router.tolerance;
       for (int h = first; h < first + p.group(); ++h) assignment(b, h) = within ? routes<Mode> - 1 : 0;
     }
 }

@@ -10,9 +10,7 @@ namespace elastic {
 struct ratio_router {
   double sparsity = 0.5;  // 0 to 1
 
-  ELASTIC_HOST_DEVICE int sparse_heads(int kv_heads) const {
-    return static_cast<int>(sparsity * kv_heads + 0.5);
-  }
+  ELASTIC_HOST_DEVICE int sparse_heads(int kv_heads) const { return static_cast<int>(sparsity * kv_heads + 0.5); }
 
   ELASTIC_HOST_DEVICE int operator()(problem const& p, int, int query_head, int modes) const {
     std::int64_t const n = sparse_heads(p.kv_heads);

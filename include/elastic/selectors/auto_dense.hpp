@@ -69,7 +69,8 @@ struct auto_dense {
     made.inner = inner.bind(p, made.choice == dense_choice::all ? nothing : cursor);
     made.batch = p.batch;
     made.query_heads = p.query_heads;
-    if (made.choice == dense_choice::by_flags) made.flags = cursor.take<std::int32_t>(elements_of({p.batch, p.query_heads}));
+    if (made.choice == dense_choice::by_flags)
+      made.flags = cursor.take<std::int32_t>(elements_of({p.batch, p.query_heads}));
     return made;
   }
 

@@ -83,7 +83,7 @@ inline void check_block(char const* argument, int size) {
 
 /// Query rows and key blocks of one list of a sequence.
 struct list_extent {
-  int first;    // its query rows [first, last], cut at the sequence's end
+  int first;  // its query rows [first, last], cut at the sequence's end
   int last;
   int visible;  // key blocks [0, visible) hold a key that causality and length leave to one of the rows
   ELASTIC_HOST_DEVICE list_extent(where const& w, int query_block, int block_rows, int block_columns)

@@ -11,7 +11,8 @@
 namespace elastic {
 
 struct block_mask {
-  strided_view<std::uint8_t const, 4> mask = {};  // (batch or 1, query_heads or 1, query blocks, key blocks); 1 is shared
+  strided_view<std::uint8_t const, 4> mask =
+      {};  // (batch or 1, query_heads or 1, query blocks, key blocks); 1 is shared
   int block_rows = 128;
   int block_columns = 128;
 
@@ -28,9 +29,10 @@ struct block_mask {
     auto const* n = mask.extents;
     bool const fits = (n[0] == p.batch || n[0] == 1) && (n[1] == p.query_heads || n[1] == 1) &&
                       n[2] == ceil_div(p.q_len, block_rows) && n[3] == ceil_div(p.k_len, block_columns);
-    require(fits, "block_mask.mask", detail::shape_of(mask),
-            detail::shape_of({p.batch, p.query_heads, ceil_div(p.q_len, block_rows), ceil_div(p.k_len, block_columns)}) +
-                ", the first two or 1");
+    require(
+        fits, "block_mask.mask", detail::shape_of(mask),
+        detail::shape_of({p.batch, p.query_heads, ceil_div(p.q_len, block_rows), ceil_div(p.k_len, block_columns)}) +
+            ", the first two or 1");
   }
 
   ELASTIC_HOST_DEVICE bool operator()(int batch, int query_head, int query_block, int key_block) const {

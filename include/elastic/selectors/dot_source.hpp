@@ -46,9 +46,21 @@ struct dot_source {
     type const held = std::same_as<T, float>  ? type::of_float
                       : std::same_as<T, half> ? type::of_half
                                               : type::of_bfloat16;
-    return {written,         in.q.data,       in.k.data, {in.q.strides[1], in.q.strides[2]}, {in.k.strides[1], in.k.strides[2]},
-            in.q.extents[1], in.k.extents[1], held,      p.batch, p.query_heads, p.kv_heads, p.head_dim, p.causal,
-            p.q_begin,       p.q_end};
+    return {written,
+            in.q.data,
+            in.k.data,
+            {in.q.strides[1], in.q.strides[2]},
+            {in.k.strides[1], in.k.strides[2]},
+            in.q.extents[1],
+            in.k.extents[1],
+            held,
+            p.batch,
+            p.query_heads,
+            p.kv_heads,
+            p.head_dim,
+            p.causal,
+            p.q_begin,
+            p.q_end};
   }
 
   /// Where a sequence begins in a tensor, in elements.

@@ -27,7 +27,9 @@ struct planned {
   };
 
   /// Of the lists: 128 × 128, or what the inner mode's own blocks divide it into.
-  ELASTIC_HOST_DEVICE tile_shape blocks() const { return common_tile(largest_tile_of(inner), {chunk_alignment, chunk_alignment}); }
+  ELASTIC_HOST_DEVICE tile_shape blocks() const {
+    return common_tile(largest_tile_of(inner), {chunk_alignment, chunk_alignment});
+  }
 
   storage bind(problem const& p, workspace_cursor& cursor) const {
     return {inner, block_lists::bind(p, blocks().rows, blocks().columns, cursor)};

@@ -23,9 +23,9 @@ concept selector = std::is_trivially_copyable_v<S> && requires(S const& s, probl
 /// What a backend selects from.
 template <element T>
 struct select_inputs {
-  heads_view<T const> q;  // (batch, q_len, query_heads, head_dim)
-  heads_view<T const> k;  // (batch, k_len, kv_heads, head_dim)
-  problem shape;          // its [q_begin, q_end) are the query rows to select for
+  heads_view<T const> q;             // (batch, q_len, query_heads, head_dim)
+  heads_view<T const> k;             // (batch, k_len, kv_heads, head_dim)
+  problem shape;                     // its [q_begin, q_end) are the query rows to select for
   const_assignment_view assignment;  // (batch, query_heads)
   int route = every_route;           // of the heads that come to this selector
 

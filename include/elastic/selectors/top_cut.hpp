@@ -21,9 +21,7 @@ struct top_cut {
     return score > threshold || (score == threshold && index <= tie);
   }
 
-  static constexpr top_cut everything() {
-    return {-std::numeric_limits<Real>::infinity(), every_index};
-  }
+  static constexpr top_cut everything() { return {-std::numeric_limits<Real>::infinity(), every_index}; }
 
   ELASTIC_HOST_DEVICE bool is_everything() const { return tie == every_index; }
   ELASTIC_HOST_DEVICE bool is_nothing() const { return tie < 0; }

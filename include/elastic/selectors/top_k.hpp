@@ -73,7 +73,8 @@ struct top_k {
       for (int b = 0; same && b < p.batch; ++b)
         same = q_starts[b] == dot_source::start(in.q, p.cu_seqlens_q, b) &&
                k_starts[b] == dot_source::start(in.k, p.cu_seqlens_k, b);
-      require(same, "workspace", source->mark == dot_source::written ? "a top_k selection from other q or k" : "no top_k selection",
+      require(same, "workspace",
+              source->mark == dot_source::written ? "a top_k selection from other q or k" : "no top_k selection",
               "what select wrote for these q and k");
     }
 

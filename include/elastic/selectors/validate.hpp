@@ -43,7 +43,10 @@ template <class Backend, class Mode>
 void validate_lists(Backend const& backend, Mode const& mode, problem const& p, void* stream) {
   if constexpr (std::is_same_v<Mode, block_sparse>) {
     readable_lists(backend, mode, stream).in_place_of(mode).validate(p);
-  } else if constexpr (requires { block_sparse(mode.lists); mode.validate(p); }) {
+  } else if constexpr (requires {
+                         block_sparse(mode.lists);
+                         mode.validate(p);
+                       }) {
     readable_lists const lists(backend, mode.lists, stream);
     Mode read = mode;
     read.lists = lists.in_place_of(mode.lists);

@@ -62,20 +62,24 @@ std::string broken_law(M const& mode, where const& w, tile_shape shape, slack* m
     auto const tiles = tiles_of(mode, w, q_tile, shape);
     int below = key_tiles;  // tiles from here on are dealt with
     auto const tell = [&](char const* law, int k_tile) {
-      return std::string(law) + ": query tile " + std::to_string(q_tile) + ", key tile " + std::to_string(k_tile) + " of " +
-             std::to_string(shape.rows) + "×" + std::to_string(shape.columns) + ", q_len " + std::to_string(w.q_len) +
-             ", k_len " + std::to_string(w.k_len) + (w.causal ? ", causal" : ", bidirectional");
+      return std::string(law) + ": query tile " + std::to_string(q_tile) + ", key tile " + std::to_string(k_tile) +
+             " of " + std::to_string(shape.rows) + "×" + std::to_string(shape.columns) + ", q_len " +
+             std::to_string(w.q_len) + ", k_len " + std::to_string(w.k_len) +
+             (w.causal ? ", causal" : ", bidirectional");
     };
     for (int i = 0; i <= tiles.count; ++i) {
       tile const visited = i < tiles.count ? tiles[i] : tile{-1, tile_kind::full};
       if (i < tiles.count && visited.index < 0) return tell("a visited tile does not exist", visited.index);
-      if (visited.index >= below) return tell(i == 0 ? "a visited tile does not exist" : "tiles do not descend", visited.index);
+      if (visited.index >= below)
+        return tell(i == 0 ? "a visited tile does not exist" : "tiles do not descend", visited.index);
       for (int skipped = below - 1; skipped > visited.index; --skipped)
-        if (census(mode, w, q_tile, skipped, shape).any_kept) return tell("a kept pair lies in a tile that is not visited", skipped);
+        if (census(mode, w, q_tile, skipped, shape).any_kept)
+          return tell("a kept pair lies in a tile that is not visited", skipped);
       if (i == tiles.count) break;
       below = visited.index;
       tile_census const seen = census(mode, w, q_tile, visited.index, shape);
-      if (visited.kind == tile_kind::full && !seen.all_admitted) return tell("a full tile holds a pair that is not admitted", below);
+      if (visited.kind == tile_kind::full && !seen.all_admitted)
+        return tell("a full tile holds a pair that is not admitted", below);
       if (visited.kind != tile_kind::partial && !seen.admitted_kept)
         return tell("a full or clipped tile holds a pair that is not kept", below);
       if constexpr (bits_mode<M>) {
@@ -87,7 +91,8 @@ std::string broken_law(M const& mode, where const& w, tile_shape shape, slack* m
             return tell("kept_bits and keeps differ", below);
         }
       }
-      if (visited.kind == tile_kind::partial && !has_partial_of<M>) return tell("a partial tile of a mode without partial tiles", below);
+      if (visited.kind == tile_kind::partial && !has_partial_of<M>)
+        return tell("a partial tile of a mode without partial tiles", below);
       if (measured != nullptr) {
         tile_kind const enough = !seen.admitted_kept ? tile_kind::partial
                                  : seen.all_admitted ? tile_kind::full
@@ -107,10 +112,10 @@ std::string broken_tightness(M const& mode, where const& w, tile_shape shape) {
   slack measured;
   std::string broken = broken_law(mode, w, shape, &measured);
   if (broken.empty() && measured.needless + measured.dear > 0)
-    broken = "tiles are not tight: " + std::to_string(measured.needless) + " needless and " + std::to_string(measured.dear) +
-             " too dear of " + std::to_string(measured.visited) + " of " + std::to_string(shape.rows) + "×" +
-             std::to_string(shape.columns) + ", q_len " + std::to_string(w.q_len) + ", k_len " + std::to_string(w.k_len) +
-             (w.causal ? ", causal" : ", bidirectional");
+    broken = "tiles are not tight: " + std::to_string(measured.needless) + " needless and " +
+             std::to_string(measured.dear) + " too dear of " + std::to_string(measured.visited) + " of " +
+             std::to_string(shape.rows) + "×" + std::to_string(shape.columns) + ", q_len " + std::to_string(w.q_len) +
+             ", k_len " + std::to_string(w.k_len) + (w.causal ? ", causal" : ", bidirectional");
   return broken;
 }
 

@@ -22,7 +22,7 @@ struct sm90_loader {
   Shared& shared;
   layout const& tiles;
   int const lane;
-  int const part;  // keys of a tile
+  int const part;       // keys of a tile
   ring_place at{0, 1};  // in the stages of keys, or of values
   int tail_parity = 0;
 

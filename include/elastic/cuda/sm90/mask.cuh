@@ -58,7 +58,8 @@ __device__ __forceinline__ std::uint32_t kept_in_half(M const& mode, Item const&
   // Not unrolled: keeps may be long, and stays small code.
 #pragma unroll 1
   for (int r = 0; r < 2; ++r) {
-    int const q = item.first + minimum(at.row(r), item.rows - 1), count = minimum((r == 0 ? seen[0] : seen[1]) - own, quarter);
+    int const q = item.first + minimum(at.row(r), item.rows - 1),
+              count = minimum((r == 0 ? seen[0] : seen[1]) - own, quarter);
     unsigned long long bits = count > 0 ? kept_bits_of(mode, w, q, first + own, count) & bit_range(0, count) : 0;
     bits <<= own;
     bits |= __shfl_xor_sync(~0u, bits, 1);
