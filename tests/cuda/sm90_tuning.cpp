@@ -21,8 +21,9 @@ TEST_CASE("tiles of every head dim fit") {
     ++served;
     int const bytes = sm90_tile_bytes(t, head_dim);
     INFO("head_dim " << head_dim << ": tile " << t.shape.rows << " x " << t.shape.columns << ", query slots "
-                     << t.query_slots << ", " << bytes << " bytes of shared memory, registers " << t.producer_registers
-                     << " and " << t.consumer_registers);
+                     << t.query_slots << ", turns " << (t.turns == sm90_turns::alternate ? "alternate" : "free") << ", "
+                     << bytes << " bytes of shared memory, registers " << t.producer_registers << " and "
+                     << t.consumer_registers);
     CHECK(bytes + 1024 + 4096 <= shared_bytes_of(90));  // alignment, items and barriers
     CHECK((t.query_slots == 1 || t.query_slots == sm90_item_slots));
     CHECK(t.shape.rows == sm90_consumers * sm90_consumer_rows);

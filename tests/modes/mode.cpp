@@ -53,6 +53,16 @@ TEST_CASE("absent hooks cost nothing: the score stays, the sink is −∞, any t
   CHECK_THROWS_WITH_AS(check_mode(refuses{}, p), "elastic: refuses: got 3, expected layer 0", error);
 }
 
+TEST_CASE("ranges of bits, clipped to a word") {
+  for (int begin : {-1000, -1, 0, 1, 31, 32, 63, 64, 1000})
+    for (int end : {-1000, 0, 1, 33, 63, 64, 65, 1000}) {
+      std::uint64_t expected = 0;
+      for (int i = 0; i < 64; ++i) expected |= std::uint64_t{i >= begin && i < end} << i;
+      CHECK(bit_range(begin, end) == expected);
+    }
+  static_assert(bit_range(0, 64) == ~std::uint64_t{0} && bit_range(3, 3) == 0);
+}
+
 TEST_CASE("what fits two tiles") {
   CHECK(common_tile({128, 64}, any_tile).rows == 128);
   CHECK(common_tile({128, 64}, any_tile).columns == 64);

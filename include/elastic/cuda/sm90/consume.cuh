@@ -1,8 +1,8 @@
 // A consumer warpgroup: 64 query rows of every item. It sees one endless stream of key stages. In each turn
 //   S(next) = Q·Kᵀ and O += P·V run together, S first; while P·V still runs, P(next) comes from S(next).
 // P has two buffers, and two turns make one loop: stages are known at compile time, and no P moves. In a loop of one
-// turn P(next) became P, and ptxas gave both the same registers while the product still read them. An item's end is
-// noticed when its successor's first keys arrive; that item's first product then runs beside the last one of this.
+// turn P(next) became P, and ptxas gave both the same registers while the product still read them. An item's last card
+// says that it ends; its successor's first product then runs beside its own last one.
 #pragma once
 
 #include <elastic/cuda/ptx/wgmma.cuh>
