@@ -290,7 +290,7 @@ inline safetensors_header read_header(std::string_view json, std::uint64_t data_
     auto const field = [&](char const* name) { return source + ": tensor " + in_quotes(entry.name) + ", " + name; };
     auto const bytes = byte_count(entry.shape, entry.dtype);
     if (!bytes) throw error(field("shape"), shape_text(entry.shape), "a size in bytes below 2^63");
-    std::string const offsets = "[" + std::to_string(entry.begin) + ", " + std::to_string(entry.end) + "]";
+    std::string const offsets = std::to_string(entry.begin) + " to " + std::to_string(entry.end);
     if (entry.begin > entry.end || entry.end > data_bytes) {
       throw error(field("data_offsets"), offsets, "0 <= begin <= end <= " + std::to_string(data_bytes));
     }
