@@ -1,8 +1,8 @@
 // What selecting and attending cost on the CUDA backend, by the kernel that serves the forward pass. sm90: fitted to
-// bench/cuda/break_even.cu on one H200 (head dim 128, bfloat16, 32 query and 8 KV heads, batch 1, 1K to 64K tokens,
-// stride 16), and checked there on another run (bench/results/h200.md). portable: by hand, from selection at 16K and
-// 64K (0.357 and 3.246 ms, stride 16; bench/results/h200-select-blocks.md), at 1K and 4K of 12 heads (0.063, 0.067 ms)
-// and full attention (1.33 ns a thousand pairs); no grid has been checked with these.
+// three runs of bench/cuda/break_even.cu on H200 cards (head dim 128, bfloat16, 32 query and 8 KV heads, batch 1, 1K to
+// 64K tokens, strides 16 and 8; bench/results/h200.md says how well). portable: by hand, from selection at 16K and 64K
+// (0.357 and 3.246 ms, stride 16; bench/results/h200-select-blocks.md), at 1K and 4K of 12 heads (0.063, 0.067 ms) and
+// full attention (1.33 ns a thousand pairs); no grid has been checked with these.
 #pragma once
 
 #include <elastic/core/error.hpp>
@@ -17,11 +17,11 @@ constexpr cost_model costs_on(cuda_kernel kernel, antidiagonal const& s) {
   float const products = 16 / static_cast<float>(s.stride);
   cost_model costs;
   if (kernel == cuda_kernel::sm90) {
-    costs.select = 0.041f * products;
-    costs.select_row = 315;
-    costs.select_once = 52e6f;
-    costs.attend_row = 278;
-    costs.listed = 1.018f;
+    costs.select = 0.036f * products;
+    costs.select_row = 460;
+    costs.select_once = 50e6f;
+    costs.attend_row = 60;
+    costs.listed = 1.042f;
   } else {
     costs.select = 0.029f * products;
     costs.select_row = 196;
