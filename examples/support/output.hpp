@@ -1,41 +1,21 @@
 // Files that the programs write: the place is checked before the work is done, and they appear complete or not at all.
 #pragma once
 
-#include <unistd.h>
-
-#include <cerrno>
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <string>
 #include <system_error>
 #include <vector>
 
-#include <elastic/core/error.hpp>
-#include <elastic/io/safetensors_header.hpp>
+#include <elastic/io/output_file.hpp>
 
 namespace examples {
 
 using namespace elastic;
 
-/// Where a file of that name goes: through a link, to what it names. Refuses what is there and is no regular file
-/// (a folder, a device, a pipe, a link to nowhere), and a folder that takes no files.
+/// Where a file of that name goes: through a link, to what it names. Refuses a place that takes no file.
 inline std::filesystem::path output_path(std::string const& argument, std::filesystem::path const& name) {
-  namespace fs = std::filesystem;
-  std::error_code failure;
-  bool const is_new = fs::symlink_status(name, failure).type() == fs::file_type::not_found;
-  if (!is_new && !fs::is_regular_file(name, failure))
-    throw error(argument, elastic::detail::in_quotes(name.string()), "a new file, or a regular one to replace");
-  fs::path const path = is_new ? name : fs::canonical(name);
-  std::string probe = (path.parent_path() / ".elastic-XXXXXX").string();
-  int const made = mkstemp(probe.data());
-  if (made < 0)
-    throw error(argument,
-                elastic::detail::in_quotes(name.string()) + " (" + std::generic_category().message(errno) + ")",
-                "a place where a file can be written");
-  close(made);
-  unlink(probe.c_str());
-  return path;
+  return output_file(argument, name).path();  // which leaves nothing there
 }
 
 struct text_file {

@@ -12,8 +12,6 @@
 #include <cstdint>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <limits>
 #include <random>
 #include <string>
@@ -22,6 +20,8 @@
 #include <vector>
 
 #include <nlohmann/json.hpp>
+
+#include <support/scratch_folder.hpp>
 
 #if __has_include(<sys/resource.h>)
 #include <sys/resource.h>
@@ -32,45 +32,13 @@ using elastic::half;
 using elastic::safetensors_dtype;
 using elastic::safetensors_file;
 using elastic::safetensors_writer;
+using elastic::testing::contents;
+using elastic::testing::put;
+using elastic::testing::scratch_folder;
 
 namespace {
 
 using bytes = std::vector<std::byte>;
-
-/// A folder of its own, gone at the end.
-class scratch_folder {
- public:
-  scratch_folder() {
-    static int count = 0;
-    std::random_device random;
-    path = std::filesystem::temp_directory_path() /
-           ("elastic-safetensors-" + std::to_string(random()) + "-" + std::to_string(count++));
-    std::filesystem::create_directories(path);
-  }
-  ~scratch_folder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path, ignored);
-  }
-  scratch_folder(scratch_folder const&) = delete;
-  scratch_folder& operator=(scratch_folder const&) = delete;
-
-  std::filesystem::path operator/(std::string const& name) const { return path / name; }
-  std::size_t entries() const {
-    return static_cast<std::size_t>(
-        std::distance(std::filesystem::directory_iterator(path), std::filesystem::directory_iterator()));
-  }
-
-  std::filesystem::path path;
-};
-
-std::string contents(std::filesystem::path const& path) {
-  std::ifstream stream(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(stream), {}};
-}
-
-void put(std::filesystem::path const& path, std::string_view text) {
-  std::ofstream(path, std::ios::binary).write(text.data(), static_cast<std::streamsize>(text.size()));
-}
 
 /// A file from its JSON and so many bytes of data.
 bytes file_of(std::string_view json, std::size_t data_bytes = 0) {
@@ -513,6 +481,20 @@ TEST_CASE("a write that fails leaves no file behind") {
   check_contains(message_of([&] { writer.write(folder / "directory"); }), {"path: got", "directory"});
   CHECK(std::filesystem::is_directory(folder / "directory"));
   CHECK(folder.entries() == 1);
+}
+
+TEST_CASE("writing goes through links, and refuses what is no regular file") {
+  scratch_folder const folder;
+  safetensors_writer const writer = safetensors_writer{}.add("a", {1}, std::vector<float>{1});
+  std::filesystem::create_symlink("f", folder / "link");
+  std::filesystem::create_symlink("loop", folder / "loop");
+  writer.write(folder / "link");
+  CHECK(std::filesystem::is_symlink(folder / "link"));
+  CHECK(safetensors_file::open(folder / "f").names() == std::vector<std::string>{"a"});
+  check_contains(message_of([&] { writer.write(folder / "loop"); }), {"path: got", "loop", "can be written"});
+  check_contains(message_of([&] { writer.write(folder / "."); }), {"path: got", "a folder", "a regular one"});
+  CHECK(std::filesystem::is_symlink(folder / "loop"));
+  CHECK(folder.entries() == 3);
 }
 
 #if __has_include(<sys/resource.h>)

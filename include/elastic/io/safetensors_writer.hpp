@@ -4,24 +4,21 @@
 #pragma once
 
 #include <algorithm>
-#include <cerrno>
 #include <cstddef>
 #include <cstdint>
-#include <cstdio>
 #include <cstring>
 #include <filesystem>
-#include <memory>
 #include <ranges>
 #include <set>
 #include <span>
 #include <string>
-#include <system_error>
 #include <utility>
 #include <vector>
 
 #include <nlohmann/json.hpp>
 
 #include <elastic/core/error.hpp>
+#include <elastic/io/output_file.hpp>
 #include <elastic/io/safetensors_convert.hpp>
 #include <elastic/io/safetensors_header.hpp>
 
@@ -84,11 +81,12 @@ class safetensors_writer {
 
   /// Writes the file through a temporary one in the same folder, which is then renamed; a reader sees
   /// the old file or the new one, never a part. It is not synchronised to the disk.
+  /// A link is followed, and its target written; what is there and is no regular file is refused.
   /// @throws error if anything fails; a file that was there stays as it was, and no temporary remains
   void write(std::filesystem::path const& path) const {
-    temporary_file temporary(path);
-    emit([&](void const* data, std::size_t count) { temporary.append(data, count); });
-    temporary.become(path);
+    output_file file("path", path);
+    emit([&](void const* data, std::size_t count) { file.append(data, count); });
+    file.rename();
   }
 
  private:
@@ -97,55 +95,6 @@ class safetensors_writer {
     safetensors_dtype dtype;
     std::vector<std::int64_t> shape;
     std::vector<std::byte> bytes;
-  };
-
-  class temporary_file {
-   public:
-    explicit temporary_file(std::filesystem::path const& target) : target_(target.string()) {
-      // Exclusive creation keeps concurrent writers, and what a crash has left, apart.
-      for (int attempt = 0; attempt < 10000 && !stream_; ++attempt) {
-        path_ = target.parent_path() / (".elastic-" + std::to_string(attempt) + ".tmp");
-        stream_.reset(std::fopen(path_.string().c_str(), "wbx"));
-        if (!stream_ && errno != EEXIST) break;
-      }
-      if (!stream_) fail();
-    }
-    ~temporary_file() {
-      if (path_.empty()) return;
-      stream_.reset();
-      std::error_code ignored;
-      std::filesystem::remove(path_, ignored);
-    }
-    temporary_file(temporary_file const&) = delete;
-    temporary_file& operator=(temporary_file const&) = delete;
-
-    void append(void const* data, std::size_t count) {
-      if (count != 0 && std::fwrite(data, 1, count, stream_.get()) != count) fail();
-    }
-
-    void become(std::filesystem::path const& target) {
-      if (std::fclose(stream_.release()) != 0) fail();
-      std::error_code failure;
-      std::filesystem::rename(path_, target, failure);
-      if (failure) throw error("path", detail::in_quotes(target_) + " (" + failure.message() + ")", expected);
-      path_.clear();
-    }
-
-   private:
-    static constexpr char const* expected = "a place where a file can be written";
-
-    [[noreturn]] void fail() const {
-      int const code = errno;
-      throw error("path", detail::in_quotes(target_) + " (" + std::generic_category().message(code) + ")", expected);
-    }
-
-    struct close {
-      void operator()(std::FILE* stream) const { std::fclose(stream); }
-    };
-
-    std::string target_;
-    std::filesystem::path path_;
-    std::unique_ptr<std::FILE, close> stream_;
   };
 
   static void require_utf8(char const* argument, std::string const& text) {
