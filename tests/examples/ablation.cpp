@@ -1,6 +1,8 @@
 // The ablation on the beginning of its default input: what it writes is complete and consistent.
 #include "program.hpp"
 
+#include <sys/stat.h>
+
 #include <cmath>
 #include <map>
 #include <set>
@@ -265,4 +267,20 @@ TEST_CASE("bad input is refused in one line, and nothing is written") {
     CHECK(run(here, line).refused(says));
     CHECK(here.entries() == files);
   }
+}
+
+TEST_CASE("results take the names of no one else's files") {
+  folder const here;
+  cut({"layers.15."}).write(here / "in");
+  std::filesystem::create_directories(here / "out/ablation.json.tmp");
+  std::ofstream(here / "other") << "old";
+  std::filesystem::create_symlink("../other", here / "out/ablation.csv.tmp");
+  std::filesystem::create_symlink("../other", here / "out/.elastic-0.tmp");
+  REQUIRE(mkfifo((here / "out/.elastic-1.tmp").c_str(), 0600) == 0);
+  std::size_t const files = here.entries();
+  outcome const ran = run(here, "--input in --out out --repetitions 1");
+  REQUIRE_MESSAGE(ran.status == 0, ran.complained);
+  CHECK(text_of_file(here / "other") == "old");
+  CHECK(std::filesystem::is_directory(here / "out/ablation.json.tmp"));
+  CHECK(here.entries() == files + 2);
 }
