@@ -59,9 +59,9 @@ int main(int argc, char** argv) {
   app.add_option("IN", given.input, "safetensors file with q, k, v (batch, seq, heads, head_dim)");
   app.add_option("--mode", given.mode, "which; see --list");
   app.add_option("--set", given.set, "its parameters, key=value …; see --list");
-  auto const set_causal = [&](bool causal) { return [&given, causal] { given.causal = causal; }; };
-  auto* const causal = app.add_flag_callback("--causal", set_causal(true), "no key after the query (default)");
-  app.add_flag_callback("--no-causal", set_causal(false), "all keys for every query")->excludes(causal);
+  bool causal = true, bidirectional = false;  // one at most is given
+  auto* const causal_flag = app.add_flag("--causal", causal, "no key after the query (default)");
+  app.add_flag("--no-causal", bidirectional, "all keys for every query")->excludes(causal_flag);
   app.add_option("--scale", given.scale,
                  "softmax scale; else the file's metadata softmax_scale, else 1/sqrt(head_dim)");
   app.add_option("--prefix", given.prefix, "what the tensors' names begin with, such as layers.15.");
@@ -76,6 +76,7 @@ int main(int argc, char** argv) {
     require(!given.mode.empty(), "--mode", "nothing", "one of those that --list prints");
     require(!given.output.empty(), "--out", "nothing", "a file to write");
     check_backend(given.backend);
+    given.causal = causal && !bidirectional;
     given.output = checked_output(given);
     if constexpr (has_cuda)
       if (given.backend == "cuda") return apply_on_cuda(given);

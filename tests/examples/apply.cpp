@@ -151,9 +151,12 @@ TEST_CASE("outputs are the softmax over what the files say was kept") {
     REQUIRE_MESSAGE(ran.status == 0, ran.complained);
     return result(here / "out");
   };
-  CHECK(error_against(apply("--mode full"), usual_scale, [](int, int, int i, int j) { return j <= i; }) < tolerance);
-  CHECK(error_against(apply("--mode full --no-causal"), usual_scale, [](int, int, int, int) { return true; }) <
-        tolerance);
+  for (char const* causal : {"", " --causal", " --causal=true", " --no-causal=false"})
+    CHECK(error_against(apply(std::string("--mode full") + causal), usual_scale,
+                        [](int, int, int i, int j) { return j <= i; }) < tolerance);
+  for (char const* every_key : {" --no-causal", " --no-causal=true", " --causal=false"})
+    CHECK(error_against(apply(std::string("--mode full") + every_key), usual_scale,
+                        [](int, int, int, int) { return true; }) < tolerance);
   CHECK(error_against(apply("--mode sliding_window --set window=9"), usual_scale,
                       [](int, int, int i, int j) { return j <= i && i - j < 9; }) < tolerance);
   CHECK(error_against(apply("--mode block_sparse"), usual_scale, [&](int b, int h, int i, int j) {
@@ -394,6 +397,9 @@ TEST_CASE("bad input is refused in one line, and nothing is written") {
       {"in --mode full --out ./link", "another file than the input in"},
       {"in --mode fa_ssa --router router --out router", "another file than the input router"},
       {"in --mode full --causal --no-causal --out out", "excludes"},
+      {"in --mode full --causal=false --no-causal=false --out out", "excludes"},
+      {"in --mode full --causal=maybe --out out", "--causal = maybe"},
+      {"in --mode full --no-causal=maybe --out out", "--no-causal = maybe"},
   };
   for (auto const& [arguments, says] : bad) {
     std::string const line = arguments;
