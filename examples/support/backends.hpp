@@ -1,7 +1,9 @@
 // The backends that a program offers: cuda where it was compiled in (ELASTIC_CUDA).
 #pragma once
 
+#include <algorithm>
 #include <string>
+#include <vector>
 
 #include <elastic/core/error.hpp>
 
@@ -13,12 +15,15 @@ inline constexpr bool has_cuda = true;
 inline constexpr bool has_cuda = false;
 #endif
 
-/// Refuses a backend that this program does not have.
-inline void check_backend(std::string const& name) {
-  elastic::require(name != "cuda" || has_cuda, "--backend", "cuda",
-                   "cpu or reference: this build has no CUDA (ELASTIC_CUDA)");
-  elastic::require(name == "cpu" || name == "reference" || name == "cuda", "--backend", name,
-                   has_cuda ? "cpu, reference or cuda" : "cpu or reference");
+/// Refuses a backend that this program does not have; `offered` are those of the host that it has.
+inline void check_backend(std::string const& name, std::vector<std::string> offered = {"cpu", "reference"}) {
+  if (has_cuda) offered.emplace_back("cuda");
+  if (std::ranges::find(offered, name) != offered.end()) return;
+  std::string expected;
+  for (std::size_t i = 0; i < offered.size(); ++i)
+    expected += (i == 0 ? "" : i + 1 == offered.size() ? " or " : ", ") + offered[i];
+  if (name == "cuda") expected += ": this build has no CUDA (ELASTIC_CUDA)";
+  throw elastic::error("--backend", name, expected);
 }
 
 }  // namespace examples
