@@ -36,12 +36,23 @@ CLI::Option* add_number(CLI::App& app, std::string const& name, T& value, std::s
       ->type_name("NUMBER");
 }
 
+/// Refuses "--out=": CLI11 would take the next argument for the value.
+inline void require_values(int argc, char const* const* argv) {
+  for (int i = 1; i < argc; ++i) {
+    std::string const argument = argv[i];
+    if (argument == "--") return;
+    if (argument.starts_with("--") && argument.find('=') == argument.size() - 1)
+      throw error(argument.substr(0, argument.size() - 1), "nothing", "a value after =");
+  }
+}
+
 template <class Body>
 int run_program(CLI::App& app, int argc, char** argv, Body&& body) {
   for (int standard : {0, 1, 2})  // a closed one would be the next file that opens
     if (fcntl(standard, F_GETFD) < 0) static_cast<void>(open("/dev/null", O_RDONLY));
   try {
     try {
+      require_values(argc, argv);
       app.parse(argc, argv);
       body();
     } catch (CLI::Success const& asked) {  // --help

@@ -259,6 +259,8 @@ TEST_CASE("bad input is refused in one line, and nothing is written") {
       {"--input in --seed x", "seed"},
       {"--input in --out in", "--out"},
       {"--input in --colour red", "--colour"},
+      {"--out= --input in", "--out: got nothing"},
+      {"--input in --repetitions= --out out", "--repetitions: got nothing"},
       {"more", "more"},
   };
   for (auto const& [arguments, says] : bad) {
