@@ -33,8 +33,13 @@ std::vector<std::string> split(std::string const& text, char separator) {
 std::vector<std::string> chosen_prefixes(safetensors_file const& file, arguments const& given) {
   if (!given.prefix.empty()) return {given.prefix};
   std::vector<std::string> chosen;
-  for (std::string const& layer : given.layers)
-    chosen.push_back(fmt::format("layers.{}.", parse_number<int>("--layers", layer)));
+  for (std::string const& text : given.layers) {
+    int const layer = parse_number<int>("--layers", text);
+    std::string const prefix = fmt::format("layers.{}.", layer);
+    if (std::ranges::find(chosen, prefix) != chosen.end())
+      throw error("--layers", fmt::format("{} twice", layer), "every layer once");
+    chosen.push_back(prefix);
+  }
   if (chosen.empty()) chosen = layer_prefixes(file);
   require(!chosen.empty(), given.input.c_str(), "no tensor layers.N.q", "the queries of at least one layer");
   return chosen;

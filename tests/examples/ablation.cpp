@@ -248,6 +248,8 @@ TEST_CASE("bad input is refused in one line, and nothing is written") {
       {"--input scale", "softmax_scale"},
       {"--input in --layers 3", "layers.3.q"},
       {"--input in --layers three", "three"},
+      {"--input in --layers 15 015", "15 twice"},
+      {"--input in --layers 15 --layers 15", "15 twice"},
       {"--layers 3", "layers.3.q"},  // the default input is found from here
       {"--input in --prefix layer.", "layer.q"},
       {"--input in --threads -2", "threads"},
