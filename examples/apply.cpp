@@ -69,9 +69,14 @@ int main(int argc, char** argv) {
   add_number(app, "--threads", given.threads, "of the CPU backend; 0 takes every core (default)");
   app.add_option("--router", given.router, "MLP router's weights, which route fa_ssa, fa_xa or xa_ssa from k_pre_rope");
   app.add_option("--out", given.output, "safetensors file to write");
-  app.add_flag("--list", given.list, "print all modes and their keys with the defaults");
+  auto* const list = app.add_flag("--list", given.list, "print all modes and their keys with the defaults");
   return run_program(app, argc, argv, [&] {
-    if (given.list) return print_modes();
+    if (given.list) {
+      for (CLI::Option const* const other : app.get_options())
+        if (other != list && other->count() > 0)
+          throw error("--list", other->get_name() + " beside it", "nothing else");
+      return print_modes();
+    }
     require(!given.input.empty(), "IN", "nothing", "a safetensors file");
     require(!given.mode.empty(), "--mode", "nothing", "one of those that --list prints");
     require(!given.output.empty(), "--out", "nothing", "a file to write");

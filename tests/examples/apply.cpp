@@ -399,6 +399,8 @@ TEST_CASE("bad input is refused in one line, and nothing is written") {
       {"in --mode full --out in", "another file than the input in"},
       {"in --mode full --out ./link", "another file than the input in"},
       {"in --mode fa_ssa --router router --out router", "another file than the input router"},
+      {"--list in", "--list: got IN beside it, expected nothing else"},
+      {"--list --mode full", "--list: got --mode beside it"},
       {"in --mode full --causal --no-causal --out out", "excludes"},
       {"in --mode full --causal=false --no-causal=false --out out", "excludes"},
       {"in --mode full --causal=maybe --out out", "--causal = maybe"},
