@@ -46,8 +46,7 @@ std::vector<std::string> chosen_prefixes(safetensors_file const& file, arguments
 }
 
 std::vector<layer_run> load_layers(safetensors_file const& file, arguments const& given) {
-  auto const causal = file.metadata().find("causal");
-  require(causal == file.metadata().end() || causal->second != "false", "metadata causal", "false", "causal attention");
+  require(causal_in(file).value_or(true), "metadata causal", "false", "causal attention");
   std::vector<layer_run> layers;
   for (std::string const& prefix : chosen_prefixes(file, given)) {
     layer_run& layer = layers.emplace_back();

@@ -25,9 +25,10 @@ void print_modes() {
 
 void print_applied(arguments const& given, std::string const& keys, problem const& p, char const* scale_origin,
                    applied const& result) {
-  fmt::print("{}{}{}: {} × {} queries, {} keys, {} query heads on {} KV heads of {}, softmax scale {} from {}\n",
-             given.mode, keys.empty() ? "" : " ", keys, p.batch, p.q_len, p.k_len, p.query_heads, p.kv_heads,
-             p.head_dim, p.softmax_scale, scale_origin);
+  fmt::print(
+      "{}{}{}: {} × {} queries, {} keys, {} query heads on {} KV heads of {}, {}causal, softmax scale {} from {}\n",
+      given.mode, keys.empty() ? "" : " ", keys, p.batch, p.q_len, p.k_len, p.query_heads, p.kv_heads, p.head_dim,
+      p.causal ? "" : "not ", p.softmax_scale, scale_origin);
   if (!given.router.empty()) {
     std::size_t const middle = given.mode.find_first_of("-_");  // of FA-SSA
     auto const second = std::ranges::count_if(result.routes, [](std::int32_t route) { return route != 0; });
@@ -60,8 +61,10 @@ int main(int argc, char** argv) {
   app.add_option("--mode", given.mode, "which; see --list");
   app.add_option("--set", given.set, "its parameters, key=value …; see --list");
   bool causal = true, bidirectional = false;  // one at most is given
-  auto* const causal_flag = app.add_flag("--causal", causal, "no key after the query (default)");
-  app.add_flag("--no-causal", bidirectional, "all keys for every query")->excludes(causal_flag);
+  auto* const causal_flag =
+      app.add_flag("--causal", causal, "no key after the query (default, unless the file's metadata causal is false)");
+  auto* const no_causal_flag = app.add_flag("--no-causal", bidirectional, "all keys for every query");
+  no_causal_flag->excludes(causal_flag);
   app.add_option("--scale", given.scale,
                  "softmax scale; else the file's metadata softmax_scale, else 1/sqrt(head_dim)");
   app.add_option("--prefix", given.prefix, "what the tensors' names begin with, such as layers.15.");
@@ -81,7 +84,7 @@ int main(int argc, char** argv) {
     require(!given.mode.empty(), "--mode", "nothing", "one of those that --list prints");
     require(!given.output.empty(), "--out", "nothing", "a file to write");
     check_backend(given.backend);
-    given.causal = causal && !bidirectional;
+    if (causal_flag->count() + no_causal_flag->count() > 0) given.causal = causal && !bidirectional;
     given.output = checked_output(given);
     if constexpr (has_cuda)
       if (given.backend == "cuda") return apply_on_cuda(given);

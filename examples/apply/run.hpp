@@ -2,6 +2,7 @@
 // run_cuda.cu.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,7 +18,7 @@ namespace examples {
 struct arguments {
   std::string input, output, mode, prefix, backend = "cpu", router, scale;
   std::vector<std::string> set;
-  bool causal = true;
+  std::optional<bool> causal;
   int threads = 0;
   bool list = false;
 };
@@ -102,7 +103,8 @@ void run(Mode mode, Backend backend, arguments const& given) {
   safetensors_file const file = safetensors_file::open(given.input);
   layer_inputs const in = layer_inputs::load(file, given.prefix);
   in.require_finite();
-  options o{.causal = given.causal, .layer = in.layer, .threads = given.threads};
+  options o{
+      .causal = given.causal.value_or(causal_in(file).value_or(true)), .layer = in.layer, .threads = given.threads};
   char const* origin = "1/sqrt(head_dim)";
   if (!given.scale.empty()) {
     o.softmax_scale = parse_number<float>("--scale", given.scale);

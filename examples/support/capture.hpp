@@ -3,6 +3,7 @@
 #pragma once
 
 #include <charconv>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -101,6 +102,15 @@ inline std::optional<float> scale_in(safetensors_file const& file) {
   auto const found = file.metadata().find("softmax_scale");
   if (found == file.metadata().end()) return {};
   return parse_number<float>("metadata softmax_scale", found->second);
+}
+
+/// What they say of causality, if anything.
+inline std::optional<bool> causal_in(safetensors_file const& file) {
+  auto const found = file.metadata().find("causal");
+  if (found == file.metadata().end()) return {};
+  if (found->second != "true" && found->second != "false")
+    throw error("metadata causal", elastic::detail::in_quotes(found->second), "true or false");
+  return found->second == "true";
 }
 
 /// An MLP router's weights for one layer: under the layer's prefix, or without any, for every layer.

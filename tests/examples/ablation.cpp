@@ -220,6 +220,7 @@ TEST_CASE("bad input is refused in one line, and nothing is written") {
   std::string const bytes = text_of_file(here / "in");
   std::ofstream(here / "truncated", std::ios::binary) << bytes.substr(0, bytes.size() - 7);
   cut({"layers.15."}).metadata("causal", "false").write(here / "bidirectional");
+  cut({"layers.15."}).metadata("causal", "maybe").write(here / "maybe");
   cut({"layers.15."}).metadata("softmax_scale", "nan").write(here / "scale");
   auto const write = [&](char const* name, int q_heads, bool before_rope, float value) {
     safetensors_writer file;
@@ -245,6 +246,7 @@ TEST_CASE("bad input is refused in one line, and nothing is written") {
       {"--input no_k_pre_rope", "layers.0.k_pre_rope"},
       {"--input nan", "nan"},
       {"--input bidirectional", "causal"},
+      {"--input maybe", "metadata causal: got \"maybe\", expected true or false"},
       {"--input scale", "softmax_scale"},
       {"--input in --layers 3", "layers.3.q"},
       {"--input in --layers three", "three"},

@@ -195,7 +195,7 @@ TEST_CASE("outputs are the softmax over what the files say was kept") {
   }
 }
 
-TEST_CASE("dtypes, prefixes and scales") {
+TEST_CASE("dtypes, prefixes, scales and causality") {
   folder const here;
   given().writer().write(here / "f32");
   given().writer<half>("layers.3.").metadata("softmax_scale", "0.25").write(here / "f16");
@@ -205,7 +205,9 @@ TEST_CASE("dtypes, prefixes and scales") {
   mixed.add("k", {batch, seq, kv_heads, head_dim}, std::vector<half>(given().k.begin(), given().k.end()));
   mixed.add("v", {batch, seq, kv_heads, head_dim}, std::vector<bfloat16>(given().v.begin(), given().v.end()));
   mixed.write(here / "mixed");
+  given().writer().metadata("causal", "false").write(here / "bidirectional");
   auto const causal = [](int, int, int i, int j) { return j <= i; };
+  auto const every_key = [](int, int, int, int) { return true; };
   auto const apply = [&](std::string const& arguments, char const* says) {
     outcome const ran = run(here, arguments + " --mode full --out out --threads 1");
     REQUIRE_MESSAGE(ran.status == 0, ran.complained);
@@ -217,6 +219,8 @@ TEST_CASE("dtypes, prefixes and scales") {
   CHECK(error_against(apply("f16 --prefix layers.3. --scale 0.125", "0.125 from --scale"), 0.125f, causal) < tolerance);
   CHECK(error_against(apply("bf16", "1/sqrt(head_dim)"), usual_scale, causal) < 0.05);  // q, k and v were rounded
   CHECK(error_against(apply("mixed", "1/sqrt(head_dim)"), usual_scale, causal) < 0.05);
+  CHECK(error_against(apply("bidirectional", ", not causal"), usual_scale, every_key) < tolerance);
+  CHECK(error_against(apply("bidirectional --causal", ", causal"), usual_scale, causal) < tolerance);
 }
 
 TEST_CASE("an MLP router routes a pair") {
@@ -329,6 +333,7 @@ TEST_CASE("bad input is refused in one line, and nothing is written") {
       .add("v", {1, 16, 4, 32}, std::vector<float>(16 * 4 * 32))
       .write(here / "infinite");
   given().writer().metadata("softmax_scale", "one eighth").write(here / "scale");
+  given().writer().metadata("causal", "maybe").write(here / "maybe");
   safetensors_writer().add("task.0.weight", {128, 32}, std::vector<float>(128 * 32)).write(here / "router");
   std::filesystem::create_symlink("in", here / "link");
   std::size_t const files = here.entries();
@@ -393,6 +398,8 @@ TEST_CASE("bad input is refused in one line, and nothing is written") {
       {"doubles --mode full --out out", "F64"},
       {"infinite --mode full --out out", "finite numbers"},
       {"scale --mode full --out out", "softmax_scale"},
+      {"maybe --mode full --out out", "metadata causal: got \"maybe\", expected true or false"},
+      {"maybe --mode full --causal --out out", "metadata causal: got \"maybe\", expected true or false"},
       {"in --mode full --out nowhere/out", "nowhere/out"},
       {"in --mode full --out .", "regular"},
       {"in --mode full --out /dev/null", "regular"},
