@@ -4,6 +4,7 @@
 //   ablation [--input CAPTURE.safetensors] [--out FOLDER]
 #include <algorithm>
 #include <filesystem>
+#include <optional>
 #include <sstream>
 
 #include "ablation/grid.hpp"
@@ -17,9 +18,12 @@ namespace examples {
 struct arguments {
   std::string input, prefix, out = "ablation", backend = "cpu", router;
   std::vector<std::string> layers;
-  int threads = 0, repetitions = 0;
+  int threads = 0;
+  std::optional<int> repetitions;
   std::uint64_t seed = 6;  // whose decisions differ between the two inputs of the default capture
   bool paper_defaults = false;
+
+  int timed() const { return repetitions.value_or(backend == "reference" ? 1 : 5); }
 };
 
 std::vector<std::string> split(std::string const& text, char separator) {
@@ -94,7 +98,7 @@ setting describe_setting(safetensors_file const& file, std::vector<layer_run> co
   s.head_dim = p.head_dim;
   s.softmax_scale = p.softmax_scale;
   s.threads = p.threads;
-  s.repetitions = given.repetitions;
+  s.repetitions = given.timed();
   s.seed = given.seed;
   s.paper_defaults = given.paper_defaults;
   return s;
@@ -173,7 +177,7 @@ void run(arguments const& given) {
   std::vector<row_result> rows;
   for (variant const& v : grid) {
     running.begin(v);
-    row_result row = measure(grid.front(), v, layers, given.repetitions);
+    row_result row = measure(grid.front(), v, layers, s.repetitions);
     auto const same = std::ranges::find(rows, row.modes(), &row_result::modes);
     if (same != rows.end()) row.same_as = same->title();
     rows.push_back(std::move(row));
@@ -211,8 +215,7 @@ int main(int argc, char** argv) {
   add_number(app, "--seed", given.seed, "of the untrained MLP router")->default_str(number_text(given.seed));
   return run_program(app, argc, argv, [&] {
     check_backend(given.backend);
-    require(given.repetitions >= 0, "--repetitions", given.repetitions, "1 or more");
-    if (given.repetitions == 0) given.repetitions = given.backend == "reference" ? 1 : 5;
+    require(given.timed() >= 1, "--repetitions", given.timed(), "1 or more");
     run(given);
   });
 }

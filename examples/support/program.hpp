@@ -6,6 +6,7 @@
 
 #include <cstdio>
 #include <exception>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -27,13 +28,22 @@ inline std::string printable(std::string_view text) {
   return shown;
 }
 
+template <class T>
+struct number_in {
+  using type = T;
+};
+template <class T>
+struct number_in<std::optional<T>> {
+  using type = T;
+};
+
 /// An option that the whole text of a number sets; to CLI11 "" is 0 as well, and -1 is 2^64 - 1.
 template <class T>
 CLI::Option* add_number(CLI::App& app, std::string const& name, T& value, std::string const& what) {
-  return app
-      .add_option_function<std::string>(
-          name, [name, &value](std::string const& text) { value = parse_number<T>(name, text); }, what)
-      ->type_name("NUMBER");
+  auto const set = [name, &value](std::string const& text) {
+    value = parse_number<typename number_in<T>::type>(name, text);
+  };
+  return app.add_option_function<std::string>(name, set, what)->type_name("NUMBER");
 }
 
 /// Refuses "--out=": CLI11 would take the next argument for the value.

@@ -257,6 +257,7 @@ TEST_CASE("bad input is refused in one line, and nothing is written") {
       {"--input in --threads -2", "threads"},
       {"--input in --threads 1.5", "1.5"},
       {"--input in --repetitions -1", "repetitions"},
+      {"--input in --repetitions 0", "--repetitions: got 0, expected 1 or more"},
       {"--input in --backend abacus", "abacus"},
       {"--input in --router nowhere", "nowhere"},
       {"--input in --router in", "task.0.weight"},
