@@ -57,7 +57,9 @@ inline std::string note(setting const& s, row_result const& r) {
   std::string text;
   if (is_untrained(s, r)) text = fmt::format("untrained, seed {}", s.seed);
   std::string same;
-  if (r.density >= 1 && r.what->name != "FA")
+  if (r.what->name == "FA")
+    same = "its speedup is over itself: the noise";
+  else if (r.density >= 1)
     same = "density 1: the same as FA";
   else if (!r.same_as.empty())
     same = "the same as " + r.same_as;

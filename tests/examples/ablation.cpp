@@ -146,6 +146,7 @@ TEST_CASE("table, CSV and JSON") {
   CHECK(routers == std::set<std::string>{"", "ratio 1/3", "ratio 2/3", "oracle 0.1", "oracle 0.25", "MLP"});
   CHECK(row_of(all, "FA")["density"] == 1);
   CHECK(row_of(all, "FA")["msr"] == 0);
+  CHECK(row_of(all, "FA")["note"] == "its speedup is over itself: the noise");
   CHECK(row_of(all, "SSA block")["msr"] == 1);
   CHECK(row_of(all, "FA-SSA", "MLP")["note"] == "untrained, seed 6");
   for (json const& row : all["rows"])  // an oracle that sends every head one way is found out
