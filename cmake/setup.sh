@@ -1,9 +1,10 @@
 # Sourced by tests/run.sh and examples/ablation.sh: makes a fresh machine ready to build. On Debian and its kin
-# missing packages are installed; elsewhere CMake fetches the libraries, given a compiler, CMake, Ninja and git.
+# missing packages are installed, as root or with sudo; elsewhere CMake fetches the libraries, given a compiler, CMake,
+# Ninja and git.
 
 jobs="$(nproc)"
 
-# Installs what is missing of the packages; tells what apt said only where it failed.
+# Installs what is missing of the packages, or names it where it may not; tells what apt said only where it failed.
 install_packages() {
   command -v apt-get >/dev/null || return 0
   local package missing=() as_root=() log
@@ -11,7 +12,13 @@ install_packages() {
     [[ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" == installed ]] || missing+=("$package")
   done
   (( ${#missing[@]} )) || return 0
-  (( EUID == 0 )) || as_root=(sudo)
+  if (( "$(id -u)" != 0 )); then
+    if ! command -v sudo >/dev/null; then
+      echo "Not installed, for want of root and sudo: ${missing[*]}" >&2
+      return 0
+    fi
+    as_root=(sudo)
+  fi
   echo "Installing ${missing[*]}"
   log="$(mktemp)"
   if ! { "${as_root[@]}" apt-get update -qq &&
