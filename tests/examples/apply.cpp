@@ -1,6 +1,8 @@
 // `apply` as a user of another language meets it: files in, files out.
 #include "program.hpp"
 
+#include <sys/stat.h>
+
 #include <array>
 #include <cmath>
 #include <functional>
@@ -336,6 +338,7 @@ TEST_CASE("bad input is refused in one line, and nothing is written") {
   given().writer().metadata("causal", "maybe").write(here / "maybe");
   safetensors_writer().add("task.0.weight", {128, 32}, std::vector<float>(128 * 32)).write(here / "router");
   std::filesystem::create_symlink("in", here / "link");
+  REQUIRE(mkfifo((here / "pipe").c_str(), 0600) == 0);
   std::size_t const files = here.entries();
 
   struct {
@@ -402,7 +405,7 @@ TEST_CASE("bad input is refused in one line, and nothing is written") {
       {"maybe --mode full --causal --out out", "metadata causal: got \"maybe\", expected true or false"},
       {"in --mode full --out nowhere/out", "nowhere/out"},
       {"in --mode full --out .", "regular"},
-      {"in --mode full --out /dev/null", "regular"},
+      {"in --mode full --out pipe", "a pipe), expected a new file, or a regular one"},
       {"in --mode full --out in", "another file than the input in"},
       {"in --mode full --out ./link", "another file than the input in"},
       {"in --mode fa_ssa --router router --out router", "another file than the input router"},
