@@ -1,5 +1,11 @@
-# Hopper's own instructions are compiled for 90a alone.
+# Hopper's own instructions are compiled for 90a alone; nothing is for what is older than 80, CMake's default.
 function(elastic_check_architectures)
+  set(old ${CMAKE_CUDA_ARCHITECTURES})
+  list(FILTER old INCLUDE REGEX "^[1-7][0-9](-real|-virtual)?$")
+  if(old)
+    message(WARNING "elastic: CMAKE_CUDA_ARCHITECTURES is \"${CMAKE_CUDA_ARCHITECTURES}\" (CMake's default, where none is named); "
+                    "elastic::cuda is compiled for 80 and newer, for Hopper as 90a")
+  endif()
   set(hopper ${CMAKE_CUDA_ARCHITECTURES})
   list(FILTER hopper INCLUDE REGEX "^90(-real|-virtual)?$")
   set(own ${CMAKE_CUDA_ARCHITECTURES})

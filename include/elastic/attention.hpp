@@ -1,7 +1,7 @@
 // The front door: attention<Mode, Router, Backend>. Mode says which (query, key) pairs count, Router
 // which head takes which mode, Backend where it runs.
 //
-//   attention attend{hybrid{full{}, streaming{}}, ratio_router{0.75}, cpu{}};
+//   attention attend{hybrid{full{}, streaming{}}, ratio_router{0.75}, cpu{}};  // cpu{} may be left out, in .cpp files
 //   attend(q, k, v, out);                                       // everything, in one call
 //
 //   problem p = attend.shape(q, k, options);                    // or step by step
@@ -43,7 +43,7 @@ namespace elastic {
 #ifndef __CUDACC__
 using default_backend = cpu;
 #else
-using default_backend = reference;
+struct default_backend;  // there is none: a slow one would be taken unawares
 #endif
 
 template <class B>
@@ -135,6 +135,10 @@ class attention {
       router<Router>,
       "elastic: Router must satisfy the concept router: be callable with (problem, sequence, query_head, modes) "
       "and return an integer, or have check(problem, modes) and a route_on");
+#ifdef __CUDACC__
+  static_assert(!std::is_same_v<Backend, default_backend>,
+                "elastic: a .cu file names its Backend: cuda or cuda_for<...>, or reference; cpu is for .cpp files");
+#endif
   static_assert(backend<Backend>, "elastic: Backend must satisfy the concept backend");
   static_assert(Backend::on_host || !host_only<Mode>,
                 "elastic: Mode selects per token (top_k): the reference and cpu backends serve it, cuda does not");

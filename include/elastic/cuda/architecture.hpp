@@ -2,6 +2,10 @@
 // element type. One folder holds one architecture.
 #pragma once
 
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+#error "elastic: cuda is compiled for compute capability 8.0 or newer: set CMAKE_CUDA_ARCHITECTURES, or nvcc's -arch"
+#endif
+
 #include <elastic/cuda/sm90/tuning.hpp>
 
 namespace elastic {
