@@ -45,7 +45,7 @@ def main():
     print(f"PyTorch {torch.__version__}, float, causal, head dim {HEAD_DIM}")
     print(f"{'S':>6} {'threads':>7} {'elastic':>9} {'of gemm':>8} {'PyTorch':>9} {'ratio':>6}")
     for s in args.lengths:
-        heads = HEADS if s <= 4096 else 8
+        heads = HEADS if s <= 4096 else 16  # as bench/cpu/forward.cpp
         for threads in args.threads:
             rounds = [(*elastic_rate(args.binary, s, threads), torch_rate(s, threads, heads, heads * KV_HEADS // HEADS))
                       for _ in range(args.rounds)]

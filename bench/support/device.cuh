@@ -321,7 +321,7 @@ inline std::array<double, 2> in_turn(work const& run, work const& baseline, int 
   return {median({all[0].begin() + 1, all[0].end()}), median({all[1].begin() + 1, all[1].end()})};
 }
 
-/// Milliseconds of one run among many, back to back for 50 ms or more: a busy card's clock falls.
+/// Milliseconds of one run of 3 to 50, back to back for about 50 ms: a busy card's clock falls.
 inline double busy_milliseconds(work const& run, double about) {
   int const count = static_cast<int>(std::clamp(50 / about, 3., 50.));
   device_clock clock;
