@@ -1,6 +1,9 @@
 // The laws of elastic/testing/laws.hpp, for every mode, over many tile shapes and places.
 #include <elastic/modes/tiles.hpp>
 
+#include <limits>
+#include <vector>
+
 #include <doctest/doctest.h>
 
 #include <elastic/testing/laws.hpp>
@@ -114,6 +117,44 @@ TEST_CASE("a list is cut by causality as a prefix, a block of several tiles insi
   CHECK(cut[0].index == 1);
   CHECK(list_tiles({entries, 0, 16}, shape, bounds(w, 0, shape)).count == 0);
   CHECK(list_tiles({entries, 1, 16}, shape, bounds(w, 0, shape)).count == 0);
+}
+
+TEST_CASE("a list that names blocks which do not exist has a count of 0 or more, and no tile that another block has") {
+  where const w = place(1280, 1280);
+  tile_shape const shape{128, 64};
+  bounds const cut(w, 9, shape);  // 20 tiles, 10 blocks of 128
+  constexpr std::int32_t most = std::numeric_limits<std::int32_t>::max();
+  for (std::int32_t const far : {10, 11, 1 << 24, 1 << 29, 1 << 30, most - 1, most})
+    for (std::int32_t const entry : {far, ~far}) {
+      INFO("entry " << entry);
+
+      for (int columns : {64, 128, 256, 1 << 29}) {
+        std::int32_t const alone[] = {entry, entry};
+        if (far >= ceil_div(1280, columns)) CHECK(list_tiles({alone, 2, columns}, shape, cut).count == 0);
+      }
+      std::int32_t const first[] = {entry, entry, 3, ~1};
+      list_tiles const rest({first, 4, 128}, shape, cut);
+      REQUIRE(rest.count == 4);
+      CHECK(rest[0].index == 7);
+      CHECK(rest[3].index == 2);
+      CHECK(rest[3].kind == tile_kind::partial);
+      for (int columns : {128, 256}) {  // 256: products of 32 bits would come back to tiles that exist
+        std::int32_t const inside[] = {3, entry, 0};
+        list_tiles const tiles({inside, 3, columns}, shape, cut);
+        int const per_block = columns / 64;
+        REQUIRE(tiles.count == 3 * per_block);
+        for (int i = 0; i < per_block; ++i) {
+          CHECK(tiles[i].index == 4 * per_block - 1 - i);
+          if (far >= ceil_div(1280, columns)) CHECK(tiles[per_block + i].index >= 20);
+          CHECK(tiles[2 * per_block + i].index == per_block - 1 - i);
+        }
+      }
+    }
+
+  std::vector<std::int32_t> const same(1000, 2);  // longer than any list
+  CHECK(list_tiles({same.data(), 1000, 128}, shape, cut).count == 20);
+  CHECK(list_tiles({same.data(), 1000, 1 << 29}, shape, bounds(place(0, 0), 0, shape)).count == 0);
+  CHECK(list_tiles({same.data(), -1, 128}, shape, cut).count == 0);
 }
 
 TEST_CASE("tiles are trivially copyable") {

@@ -57,7 +57,9 @@ struct span_tiles {
   }
 };
 
-/// Tiles of a descending list of blocks; a block holds `per_block` tiles. The cut is a prefix.
+/// Tiles of a descending list of blocks; a block holds `per_block` tiles. The cut is a prefix. Of a list that names
+/// blocks which do not exist, as one in device memory may, those in front are cut too; others become tiles past the
+/// end.
 struct list_tiles {
   int count = 0;
   int whole = 0;
@@ -70,18 +72,20 @@ struct list_tiles {
   ELASTIC_HOST_DEVICE list_tiles(block_list const& list, tile_shape shape, bounds const& cut)
       : whole(cut.whole), per_block(list.columns / shape.columns), entries(list.entries) {
     int blocks = list.count;
-    while (blocks > 0 && block_list::index_of(entries[0]) * per_block >= cut.visible) {
+    int const visible = ceil_div(cut.visible, per_block);  // a list has no more
+    while (blocks > 0 && block_list::index_of(entries[0]) >= visible) {
       ++entries;
       --blocks;
     }
     if (blocks > 0) skip = maximum(0, (block_list::index_of(entries[0]) + 1) * per_block - cut.visible);
-    count = blocks * per_block - skip;
+    count = maximum(minimum(blocks, visible), 0) * per_block - skip;
   }
 
   ELASTIC_HOST_DEVICE tile operator[](int i) const {
     int const at = i + skip;
     std::int32_t const entry = entries[at / per_block];
-    int const index = block_list::index_of(entry) * per_block + per_block - 1 - at % per_block;
+    std::int64_t const last = (std::int64_t{block_list::index_of(entry)} + 1) * per_block - 1;
+    int const index = static_cast<int>(minimum<std::int64_t>(last - at % per_block, 1 << 30));
     return {index, entry < 0 ? tile_kind::partial : index >= whole ? tile_kind::clipped : tile_kind::full};
   }
 };
