@@ -201,6 +201,11 @@ TEST_CASE("the first chunk is as long as the published code makes it") {
   CHECK(!published(200000, 200000, 16));
   CHECK(published(1000, 1128, 3));  // one chunk each
   CHECK(!published(8192, 16400, 0));
+
+  where w;
+  w.q_len = w.k_len = (1 << 29) - 1;  // the longest sequence in the longest chunk
+  antidiagonal const longest{.rule = selection_rule::first_chunk, .chunk = 1 << 29};
+  CHECK(longest.row_of(w, 4000000).rule == selection_rule::first_chunk);
 }
 
 TEST_CASE("backends agree on odd shapes") {
@@ -330,6 +335,9 @@ TEST_CASE("what does not fit is refused") {
   refused({.rule = static_cast<selection_rule>(9)}, p);
   refused({.chunk = -128}, p);
   refused({.chunk = 100}, p);
+  refused({.chunk = (1 << 29) + 128}, p);
+  refused({.chunk = std::numeric_limits<int>::max() - 127}, p);
+  CHECK_NOTHROW(antidiagonal{.chunk = 1 << 29}.check(p));
   problem both_ways = make_problem<float>(q.view(), k.view(), {.causal = false});
   CHECK_NOTHROW(antidiagonal{}.check(both_ways));
   refused({.rule = selection_rule::first_chunk}, both_ways);

@@ -38,7 +38,8 @@ struct antidiagonal {
             "a divisor of the block of " + std::to_string(block) + ", 1024 at most");
     require_enumerator("antidiagonal.rule", rule, selection_rule::first_chunk);
     require(threshold > 0 && threshold <= 1, "antidiagonal.threshold", threshold, "above 0, and 1 at most");
-    require(chunk >= 0 && chunk % block == 0, "antidiagonal.chunk", chunk, "0, or a multiple of the block");
+    require(chunk >= 0 && chunk <= 1 << 29 && chunk % block == 0, "antidiagonal.chunk", chunk,
+            "0, or a multiple of the block up to 2^29");
     require(rule == selection_rule::greedy || p.causal, "antidiagonal.rule", "first_chunk without causality",
             "rule = greedy, or causal attention");
     if (!p.packed()) check_lengths(p);
