@@ -164,6 +164,20 @@ TEST_CASE("ties go to the lower block, on every backend") {
   }
 }
 
+TEST_CASE("keys that are all equal tie, whatever rounding makes of their gates") {
+  random_heads<float> const queries({1, 700, 2, 96}, 21), key({1, 1, 1, 96}, 22);
+  heads_view<float const> const keys(key.view().data, {1, 700, 1, 96}, {0, 0, 0, 1});
+  for (moba const& s : {moba{64, 3}, moba{16, 5}, moba{7, 2}}) {
+    CAPTURE(s.block);
+    selected_run const exact(reference{}, s, queries.view(), keys);
+    selected_run const fast(cpu{}, s, queries.view(), keys);
+    CHECK(mask_of(exact.mode(), exact.shape) == mask_of(fast.mode(), fast.shape));
+    where const w = locate(fast.shape, 0, 1, 0);
+    for (int j = 0; j <= 699; ++j)
+      CHECK(fast.mode().keeps(w, 699, j) == (j / s.block < s.k - 1 || j / s.block == 699 / s.block));
+  }
+}
+
 TEST_CASE("by hand: two blocks of four keys, queries that continue a cache") {
   // Gates fall from block to block, so that a query sees block 0 and its own.
   int const q_len = 6, k_len = 14, d = 32;

@@ -77,6 +77,17 @@ TEST_CASE("the k best, ties to the lower index") {
   CHECK(kept(2, 0).empty());
 }
 
+TEST_CASE("keys that are all equal tie, those of a last short block too") {
+  random_heads<float> const q({1, 1500, 2, 96}, 21), key({1, 1, 1, 96}, 22);
+  heads_view<float const> const k(key.view().data, {1, 1500, 1, 96}, {0, 0, 0, 1});
+  for (int block : {16, 64}) {
+    CAPTURE(block);
+    auto const lists = selected_run(cpu{}, pooled_top_k{block, block, 3}, q.view(), k).lists();
+    CHECK(lists == selected_run(reference{}, pooled_top_k{block, block, 3}, q.view(), k).lists());
+    CHECK(lists.at({0, 1, 1499 / block}) == std::vector<std::int32_t>{2, 1, 0});
+  }
+}
+
 TEST_CASE("blocks that point the query's way are found") {
   // Key block J points along axis J; query block I along axis (I · 5) mod 7, a little less along (I · 3) mod 7.
   random_heads<float> const q({1, 7 * 64 - 10, 1, 32}, 1, 0), k({1, 7 * 64 - 10, 1, 32}, 2, 0);

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <limits>
 #include <map>
+#include <memory>
 #include <random>
 #include <vector>
 
@@ -79,12 +80,15 @@ struct selected_run {
     std::size_t scratch = 0;
     if constexpr (requires { scratch_bytes_on(backend, selector, shape); })
       scratch = scratch_bytes_on(backend, selector, shape);
-    memory.assign(sizes.used() + scratch, std::byte{0xff});  // what is not written is seen
-    workspace_cursor cursor(memory.data());
+    memory.assign(sizes.used() + scratch + workspace_alignment, std::byte{0xff});  // what is not written is seen
+    void* start = memory.data();
+    std::size_t room = memory.size();
+    std::align(workspace_alignment, sizes.used() + scratch, start, room);
+    workspace_cursor cursor(static_cast<std::byte*>(start));
     storage = selector.bind(shape, cursor);
     select_inputs<T> const in{q, k, shape, const_assignment_view(routes.data(), {shape.batch, shape.query_heads}),
                               route};
-    select_on(backend, selector, storage, in, workspace(memory).subspan(cursor.used()));
+    select_on(backend, selector, storage, in, workspace(static_cast<std::byte*>(start) + cursor.used(), scratch));
   }
 
   auto mode() const { return storage.selected(); }

@@ -2,12 +2,9 @@
 // tiles of pooled queries are multiplied with them.
 #pragma once
 
-#include <algorithm>
 #include <vector>
 
-#include <Eigen/Core>
-
-#include <elastic/cpu/convert.hpp>
+#include <elastic/cpu/row_dots.hpp>
 #include <elastic/cpu/select_lists.hpp>
 #include <elastic/selectors/pooled_top_k.hpp>
 
@@ -18,10 +15,9 @@ namespace detail {
 struct pooled_top_k_buffers {
   static constexpr int tile = 64;  // query blocks multiplied at once
 
-  float* keys;                   // (batch, kv_heads, key blocks, head_dim)
-  std::vector<float*> queries;   // by thread: (tile, head_dim)
-  std::vector<float*> products;  // by thread: (tile, key blocks)
-  std::vector<float*> rows;      // by thread: (head_dim)
+  float* keys;                  // (batch, kv_heads) of mean_panels
+  std::vector<float*> queries;  // by thread: (tile, head_dim)
+  std::vector<row_dots> dots;   // by thread
 
   static int tiles(pooled_top_k const& s, problem const& p) {
     return ceil_div(maximum(ceil_div(p.q_end, s.block_rows) - p.q_begin / s.block_rows, 0), tile);
@@ -31,26 +27,13 @@ struct pooled_top_k_buffers {
     std::int64_t const blocks = ceil_div(p.k_len, s.block_columns);
     std::int64_t const pooled = std::int64_t{p.batch} * p.kv_heads * blocks;
     std::int64_t const items = maximum(pooled, std::int64_t{p.batch} * p.query_heads * tiles(s, p));
-    keys = cursor.take<float>(pooled * p.head_dim);
+    keys = cursor.take<float>(elements_of({p.batch, p.kv_heads, mean_panels::size(blocks, p.head_dim)}));
     for (int t = 0; t < busy_threads(p, items); ++t) {
       queries.push_back(cursor.take<float>(std::int64_t{tile} * p.head_dim));
-      products.push_back(cursor.take<float>(tile * blocks));
-      rows.push_back(cursor.take<float>(p.head_dim));
+      dots.emplace_back(tile, blocks, p.head_dim, cursor);
     }
   }
 };
-
-/// mean = the average of rows [first, last]; `row` has room for one.
-template <element T>
-void pool(head_rows<T const> from, int first, int last, int head_dim, float* row, float* mean) {
-  std::fill_n(mean, head_dim, 0.f);
-  for (int i = first; i <= last; ++i) {
-    to_floats(from[i], row, head_dim);
-    for (int d = 0; d < head_dim; ++d) mean[d] += row[d];
-  }
-  float const share = 1 / static_cast<float>(last - first + 1);
-  for (int d = 0; d < head_dim; ++d) mean[d] *= share;
-}
 
 }  // namespace detail
 
@@ -63,7 +46,6 @@ inline std::size_t scratch_bytes_on(cpu const&, pooled_top_k const& s, problem c
 template <element T>
 void select_on(cpu const& backend, pooled_top_k const& s, block_lists const& lists, select_inputs<T> const& in,
                workspace scratch) {
-  using row_major_matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
   problem const& p = in.shape;
   require(scratch.size() >= scratch_bytes_on(backend, s, p), "scratch", scratch.size(), "scratch_bytes_on bytes");
   workspace_cursor cursor(scratch.data());
@@ -71,20 +53,19 @@ void select_on(cpu const& backend, pooled_top_k const& s, block_lists const& lis
   std::int64_t const key_blocks = ceil_div(p.k_len, s.block_columns);
   int const d = p.head_dim, group = p.group();
   auto const pooled_keys = [&](int b, int kv_head) {
-    return buffers.keys + (std::int64_t{b} * p.kv_heads + kv_head) * key_blocks * d;
+    std::int64_t const head = std::int64_t{b} * p.kv_heads + kv_head;
+    return detail::mean_panels{buffers.keys + head * detail::mean_panels::size(key_blocks, d), d};
   };
   lists.clear();
 
-  detail::parallel_for(std::int64_t{p.batch} * p.kv_heads * key_blocks, p.threads, [&](std::int64_t item, int thread) {
+  detail::parallel_for(std::int64_t{p.batch} * p.kv_heads * key_blocks, p.threads, [&](std::int64_t item, int) {
     int const j = static_cast<int>(item % key_blocks), kv_head = static_cast<int>(item / key_blocks % p.kv_heads);
     int const b = static_cast<int>(item / key_blocks / p.kv_heads);
     bool asked = false;
     for (int h = kv_head * group; h < (kv_head + 1) * group; ++h) asked |= in.comes(b, h);
     where const w = locate(p, b, kv_head * group, 0);
-    int const first = j * s.block_columns, last = minimum(first + s.block_columns, w.k_len) - 1;
-    if (asked && first <= last)
-      detail::pool<T>(rows_of(in.k, p.cu_seqlens_k, b, kv_head), first, last, d,
-                      buffers.rows[static_cast<std::size_t>(thread)], pooled_keys(b, kv_head) + j * d);
+    int const first = j * s.block_columns, end = minimum(first + s.block_columns, w.k_len);
+    if (asked && first < end) pooled_keys(b, kv_head).write(j, rows_of(in.k, p.cu_seqlens_k, b, kv_head), first, end);
   });
 
   std::int64_t const heads = std::int64_t{p.batch} * p.query_heads;
@@ -99,18 +80,14 @@ void select_on(cpu const& backend, pooled_top_k const& s, block_lists const& lis
     auto const own = static_cast<std::size_t>(thread);
     for (int i = first; i < end; ++i) {
       detail::list_extent const extent(w, i, s.block_rows, s.block_columns);
-      detail::pool<T>(rows_of(in.q, p.cu_seqlens_q, b, h), extent.first, extent.last, d, buffers.rows[own],
-                      buffers.queries[own] + std::int64_t{i - first} * d);
+      detail::mean_of_rows(rows_of(in.q, p.cu_seqlens_q, b, h), extent.first, extent.last + 1, d,
+                           buffers.queries[own] + std::int64_t{i - first} * d);
     }
-    int const columns = s.visible(w, end - 1);
-    Eigen::Map<row_major_matrix const> const query(buffers.queries[own], end - first, d);
-    Eigen::Map<row_major_matrix const> const key(pooled_keys(b, w.kv_head), columns, d);
-    Eigen::Map<row_major_matrix>(buffers.products[own], end - first, columns).noalias() = query * key.transpose();
-    for (int i = first; i < end; ++i) {
-      std::int64_t const at = lists.row(b, h, i);
-      lists.count[at] =
-          s.keep(s.visible(w, i), buffers.products[own] + std::int64_t{i - first} * columns, lists.entries_of(at));
-    }
+    buffers.dots[own].each<float>({buffers.queries[own], d}, end - first, pooled_keys(b, w.kv_head),
+                                  s.visible(w, end - 1), [&](int i, float* products) {
+                                    std::int64_t const at = lists.row(b, h, first + i);
+                                    lists.count[at] = s.keep(s.visible(w, first + i), products, lists.entries_of(at));
+                                  });
   });
 }
 
