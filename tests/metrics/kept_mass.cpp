@@ -108,6 +108,13 @@ TEST_CASE("of a mode: the softmax's weight on what keeps admits") {
          {.cu_seqlens_q = starts, .cu_seqlens_k = starts});
 }
 
+TEST_CASE("of no sequences, and of sequences without rows") {
+  heads_view<float const> const none(nullptr, {0, 64, 2, 32}), q(nullptr, {1, 0, 2, 32});
+  std::vector<std::int32_t> const routes{0, 0};
+  CHECK(kept_mass(attention(moba{}), none, none, const_assignment_view(nullptr, {0, 2})).empty());
+  CHECK(kept_mass(attention(moba{}), q, q, const_assignment_view(routes.data(), {1, 2})) == std::vector<double>{1, 1});
+}
+
 TEST_CASE("full attention keeps everything") {
   inputs const in(130, 2, 1);
   std::vector<std::int32_t> const routes{0, 0};

@@ -199,6 +199,25 @@ TEST_CASE("tiles of no size, and of more than an int can count, are refused; til
                          error);
 }
 
+TEST_CASE_TEMPLATE("of no sequences, and of sequences without rows, nothing is counted", M, full, antidiagonal, moba,
+                   vertical_slash, pooled_top_k, top_k, auto_dense<moba>) {
+  M mode;
+  if constexpr (requires { mode.costs; }) mode.costs = costs_on(cpu{}, mode.inner);
+  attention const attend(mode);
+  std::vector<std::int32_t> const routes(4);
+  for (std::int64_t const batch : {0, 1})
+    for (std::int64_t const length : {0, 512}) {
+      if (batch > 0 && length > 0) continue;
+      CAPTURE(batch);
+      heads_view<float const> const q(nullptr, {batch, length, 4, 32}), k(nullptr, {batch, length, 2, 32});
+      auto const counted = count_sparsity(attend, q, k, const_assignment_view(routes.data(), {batch, 4}));
+      CHECK(counted.query_heads == 4);
+      CHECK(counted.heads.size() == static_cast<std::size_t>(batch) * 4);
+      CHECK(counted.total().visible == 0);
+      CHECK(counted.density() == 1);
+    }
+}
+
 TEST_CASE("through the front door, static modes and selectors alike") {
   int const length = 700;
   std::vector<float> q(static_cast<std::size_t>(length * 4 * 32)), k(static_cast<std::size_t>(length * 2 * 32));

@@ -69,6 +69,31 @@ TEST_CASE("check refuses shapes that do not fit") {
   refused(lists.mode(128, 128), "lists for every sequence");
 }
 
+TEST_CASE("lists of no rows, and lists without entries, may have no data") {
+  problem p;
+  p.q_len = p.k_len = p.q_end = 200;
+  std::int64_t const begin[2] = {};
+  std::int32_t const count[2] = {};
+  block_sparse none;
+  none.begin = {begin, {1, 1, 2}};
+  none.count = {count, {1, 1, 2}};
+  CHECK_NOTHROW(none.check(p));
+  CHECK_NOTHROW(none.validate(p));
+  none.begin.data = nullptr;
+  CHECK_THROWS_WITH_AS(none.check(p), doctest::Contains("null lists"), error);
+  none.size = 1;
+  p.batch = 0;
+  none.begin.extents[0] = none.count.extents[0] = 0;
+  CHECK_THROWS_WITH_AS(none.check(p), doctest::Contains("null lists"), error);
+  none.size = 0;
+  CHECK_NOTHROW(none.check(p));
+  p.batch = 1;
+  p.q_end = 0;
+  none.begin = {nullptr, {1, 1, 0}};
+  none.count = {nullptr, {1, 1, 0}};
+  CHECK_NOTHROW(none.check(p));
+}
+
 TEST_CASE("validate reads every list") {
   problem p;
   p.q_len = p.k_len = p.q_end = 200;

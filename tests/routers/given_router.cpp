@@ -37,3 +37,8 @@ TEST_CASE("an assignment of another shape, or of routes that do not exist, is re
                        "elastic: given_router.assignment: got 2, expected 0 to 1", error);
   CHECK(routes == std::vector<std::int32_t>(6, -1));
 }
+
+TEST_CASE("of no sequences, an assignment without data will do") {
+  attention const attend(mode_type{}, given_router{const_assignment_view(nullptr, {0, 3})});
+  CHECK_NOTHROW(attend.route(route_inputs<float>{}, assignment_view(nullptr, {0, 3}), {}));
+}

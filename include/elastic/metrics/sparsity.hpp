@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include <elastic/attention.hpp>
@@ -224,13 +225,14 @@ effective_sparsity count_sparsity(attention<Mode, Router, Backend> const& attend
   effective_sparsity result;
   options step = o;
   int const rows = maximum(attend.chunk_rows(p), 1);
-  for (int begin = p.q_begin; begin < p.q_end || result.heads.empty(); begin += rows) {
+  bool first = true;  // a problem without rows is counted once, too
+  for (int begin = p.q_begin; first || begin < p.q_end; begin += rows) {
     step.q_begin = begin;
     step.q_end = minimum(begin + rows, p.q_end);
     attend.select(q, k, assignment, memory, step);
     problem const part = attend.shape(q, k, step);
     effective_sparsity const counted = count_sparsity(attend.selected_in(part, memory), part, assignment, wanted);
-    if (result.heads.empty()) {
+    if (std::exchange(first, false)) {
       result = counted;
     } else {
       for (std::size_t i = 0; i < result.heads.size(); ++i) result.heads[i] += counted.heads[i];
