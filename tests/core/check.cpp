@@ -4,6 +4,8 @@
 #include <doctest/doctest.h>
 
 #include <array>
+#include <cstddef>
+#include <limits>
 #include <utility>
 #include <vector>
 
@@ -106,12 +108,27 @@ TEST_CASE("strides that overlap without being 0") {
   fine(view({2, 3, 4}, {-12, 4, -1}));  // backwards
   fine(view({2, 3, 4}, {1, 8, 2}));     // permuted
   fine(view({1, 3, 4}, {0, 4, 1}));     // one of a kind
-  fine(view({0, 3, 4}, {0, 0, 0}));     // without elements
+  fine(view({1, 3, 4}, {std::numeric_limits<std::int64_t>::min(), 4, 1}));
+  fine(view({0, 3, 4}, {0, 0, 0}));  // without elements
   fine(strided_view<float, 3>(x.data(), {2, 0, 4}));
   for (auto const& strides :
        std::vector<std::array<std::int64_t, 3>>{{12, 1, 1}, {4, 4, 1}, {11, 4, 1}, {12, -3, 1}, {1, 2, 1}})
     CHECK_THROWS_WITH_AS(detail::check_distinct("x", view({2, 3, 4}, strides)),
                          doctest::Contains("expected elements that do not overlap"), error);
+}
+
+TEST_CASE("data that is not aligned for its elements is refused, where there are any") {
+  std::vector<float> const x(10);
+  auto const* const bytes = reinterpret_cast<std::byte const*>(x.data());
+  auto const at = [&]<class T>(T const&, int offset, std::int64_t extent) {
+    detail::check_view("x", strided_view<T const, 1>(reinterpret_cast<T const*>(bytes + offset), {extent}));
+  };
+  CHECK_THROWS_WITH_AS(at(1.f, 2, 4),
+                       "elastic: x: got data 2 bytes past an aligned address, expected data aligned to 4 bytes", error);
+  CHECK_THROWS_WITH_AS(at(half{}, 1, 4), doctest::Contains("data aligned to 2 bytes"), error);
+  CHECK_THROWS_WITH_AS(at(std::int32_t{}, 3, 4), doctest::Contains("x: got data 3 bytes"), error);
+  CHECK_NOTHROW(at(half{}, 2, 4));
+  CHECK_NOTHROW(at(1.f, 2, 0));
 }
 
 TEST_CASE("what is written is apart from what is read, where both fill their memory") {

@@ -41,7 +41,7 @@ inline std::string shape_of(std::initializer_list<std::int64_t> extents) {
   return text + ")";
 }
 
-/// Extents in range, data where there are elements, strides that keep every offset inside 64 bits.
+/// Extents in range, data where there are elements, aligned for them, strides that keep every offset inside 64 bits.
 template <class T, int Rank>
 void check_view(char const* name, strided_view<T, Rank> const& view) {
   std::int64_t most = 0;
@@ -58,6 +58,9 @@ void check_view(char const* name, strided_view<T, Rank> const& view) {
   bool empty = false;
   for (std::int64_t n : view.extents) empty |= n == 0;
   require(view.data != nullptr || empty, name, "null data", "data for " + shape_of(view));
+  std::uintptr_t const past = reinterpret_cast<std::uintptr_t>(view.data) % alignof(T);
+  require(past == 0 || empty, name, "data " + std::to_string(past) + " bytes past an aligned address",
+          "data aligned to " + std::to_string(alignof(T)) + " bytes");
 }
 
 template <class T>
@@ -72,14 +75,17 @@ template <class T, int Rank>
 int overlapping_dimension(strided_view<T, Rank> const& view) {
   if (view.size() == 0) return -1;
   int order[Rank];
-  for (int i = 0; i < Rank; ++i) order[i] = i;
-  std::sort(order, order + Rank, [&](int a, int b) { return std::abs(view.strides[a]) < std::abs(view.strides[b]); });
+  std::int64_t steps[Rank];  // of a single element any stride will do
+  for (int i = 0; i < Rank; ++i) {
+    order[i] = i;
+    steps[i] = view.extents[i] > 1 ? std::abs(view.strides[i]) : 0;
+  }
+  std::sort(order, order + Rank, [&](int a, int b) { return steps[a] < steps[b]; });
   std::int64_t reach = 0;  // from the first element to the last, over the dimensions so far
   for (int i : order) {
     if (view.extents[i] == 1) continue;
-    std::int64_t const step = std::abs(view.strides[i]);
-    if (step <= reach) return i;
-    reach += step * (view.extents[i] - 1);
+    if (steps[i] <= reach) return i;
+    reach += steps[i] * (view.extents[i] - 1);
   }
   return -1;
 }
