@@ -189,10 +189,10 @@ TEST_CASE("a branch of a hybrid falls back alone, under any router, and reports 
   problem const p = attend.shape(x.q.view(), x.k.view());
   std::int32_t const routes[] = {1, 1, 0};
   attend.select(x.q.view(), x.k.view(), const_assignment_view(routes, {1, heads}), memory);
-  auto const report = part<1>(attend.selected_in(p, memory).parts);
-  CHECK(report.flags(0, 0) == 1);
-  CHECK(report.flags(0, 1) == 0);
-  CHECK(report.flags(0, 2) == 0);
+  auto const report = attend.selected_in(p, memory).part<1>();
+  for (int h = 0; h < heads; ++h) CHECK(report.is_dense(locate(p, 0, h, 1)) == (h == 0));
+  CHECK(!attend.mode().part<1>().goes_dense(p));
+  CHECK(attend.mode().part<0>().local == 8);
 
   auto_dense const first{three_masks(), quarter_more, 1.f};
   CHECK(first.goes_dense(p));
@@ -200,6 +200,13 @@ TEST_CASE("a branch of a hybrid falls back alone, under any router, and reports 
   for (double const share : {0., .5, 1.})
     attention{hybrid{first, streaming{}}, ratio_router{share}}(x.q.view(), x.k.view(), x.v.view(), one_call.view());
   attention{hybrid{first, streaming{}}, oracle_router{}}(x.q.view(), x.k.view(), x.v.view(), one_call.view());
+
+  // Through more than one composition, and where the decision comes before selection.
+  float const logits[heads] = {};
+  attention const nested{sink_logits{hybrid{full{}, scored{first, soft_cap{}}}, logits}};
+  CHECK(nested.mode().part<0>().part<1>().part<0>().goes_dense(p));
+  memory.resize(nested.workspace_bytes(p));
+  CHECK(nested.selected_in(p, memory).part<0>().part<1>().part<0>().is_dense(locate(p, 0, 2, 1)));
 }
 
 TEST_CASE("packed sequences and chunks of rows") {
