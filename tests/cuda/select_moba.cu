@@ -137,3 +137,15 @@ TEST_CASE("wild lengths and routes in device memory stay inside the tensors") {
   if (device_missing("MoBA: wild lengths and routes")) return;
   select_from_wild_memory(cuda_for<64>{}, moba{16, 3});
 }
+
+TEST_CASE("more blocks than the kernel's numbers hold are refused before anything is launched") {
+  problem p;
+  p.batch = p.query_heads = p.kv_heads = 1;
+  p.head_dim = 64;
+  p.q_len = p.k_len = p.q_end = 1 << 24;
+  moba const s{1, 3};
+  workspace_cursor counting;
+  elastic::detail::moba_arguments<half> const a{{.shape = p}, s, s.bind(p, counting), {s, p, counting}};
+  CHECK(a.scratch.ctas == 1);
+  CHECK_THROWS_WITH_AS(elastic::detail::launch_moba<64>(a), doctest::Contains("fewer than 2^24 blocks of keys"), error);
+}

@@ -30,7 +30,8 @@ struct moba_device_scratch {
       : blocks(ceil_div(ceil_div(p.k_len, s.block), 8) * 8) {
     std::int64_t const tiles = ceil_div(p.q_end, chunk_alignment) - p.q_begin / chunk_alignment;
     std::int64_t const items = std::int64_t{p.batch} * p.query_heads * maximum<std::int64_t>(tiles, 0);
-    std::int64_t const room = maximum<std::int64_t>(most_gates / (chunk_alignment * maximum(blocks, 1)), 1);
+    std::int64_t const room =
+        maximum<std::int64_t>(most_gates / (std::int64_t{chunk_alignment} * maximum(blocks, 1)), 1);
     ctas = static_cast<int>(minimum<std::int64_t>(items, minimum<std::int64_t>(room, 528)));
     means = cursor.take<float>(elements_of({p.batch, p.kv_heads, blocks, p.head_dim}));
     gates = cursor.take<std::uint32_t>(elements_of({ctas, blocks, chunk_alignment}));
@@ -206,6 +207,7 @@ template <int HeadDim, element T>
 void launch_moba(moba_arguments<T> const& a) {
   problem const& p = a.in.shape;
   cudaStream_t const stream = static_cast<cudaStream_t>(p.stream);
+  require(a.scratch.blocks < 1 << 24, "moba.block", a.s.block, "fewer than 2^24 blocks of keys");
   std::int64_t const means = std::int64_t{p.batch} * p.kv_heads * a.scratch.blocks;
   require(means < std::int64_t{1} << 31, "moba.block", a.s.block, "fewer than 2^31 blocks in all heads");
   if (means > 0 && a.s.k > 1) {
