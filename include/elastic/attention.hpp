@@ -27,6 +27,7 @@
 #include <elastic/core/check.hpp>
 #include <elastic/core/readable.hpp>
 #include <elastic/core/workspace.hpp>
+#include <elastic/modes/hooks.hpp>
 #include <elastic/modes/modes.hpp>
 #include <elastic/reference/reference.hpp>
 #include <elastic/routers/routers.hpp>
@@ -131,6 +132,7 @@ class attention {
   using selected = selected_t<Mode>;
   static_assert(attention_mode<selected>,
                 "elastic: Mode must satisfy attention_mode (keeps, has_partial, trivially copyable) or selector");
+  static_assert(detail::hooks_fit<selected>());
   static_assert(
       router<Router>,
       "elastic: Router must satisfy the concept router: be callable with (problem, sequence, query_head, modes) "

@@ -9,6 +9,7 @@
 
 #include <string>
 
+#include <elastic/modes/hooks.hpp>
 #include <elastic/modes/modes.hpp>
 
 namespace elastic::testing {
@@ -57,6 +58,7 @@ inline char const* name_of(tile_kind kind) {
 
 template <attention_mode M>
 std::string broken_law(M const& mode, where const& w, tile_shape shape, slack* measured = nullptr) {
+  static_assert(elastic::detail::hooks_fit<M>());
   int const key_tiles = ceil_div(w.k_len, shape.columns);
   for (int q_tile = 0; q_tile < ceil_div(w.q_len, shape.rows); ++q_tile) {
     auto const tiles = tiles_of(mode, w, q_tile, shape);
