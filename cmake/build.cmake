@@ -14,8 +14,6 @@ add_library(elastic_build INTERFACE)
 target_link_libraries(elastic_build INTERFACE elastic elastic_io)
 target_compile_options(elastic_build INTERFACE
   $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wpedantic -Wconversion
-    # GCC 12 takes the undefined lanes of its own AVX-512 intrinsics for a mistake of ours.
-    $<$<AND:$<CXX_COMPILER_ID:GNU>,$<VERSION_LESS:$<CXX_COMPILER_VERSION>,13>>:-Wno-maybe-uninitialized -Wno-uninitialized>
     $<$<BOOL:${ELASTIC_WERROR}>:-Werror>
     $<$<BOOL:${ELASTIC_NATIVE}>:-march=native>>)
 

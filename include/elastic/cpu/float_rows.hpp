@@ -4,11 +4,10 @@
 
 #include <type_traits>
 
-#include <Eigen/Core>
-
 #include <elastic/core/dtype.hpp>
 #include <elastic/core/sequence.hpp>
 #include <elastic/cpu/convert.hpp>
+#include <elastic/cpu/eigen.hpp>
 
 namespace elastic::detail {
 

@@ -6,9 +6,8 @@
 #include <cstdint>
 #include <utility>
 
-#include <Eigen/Core>
-
 #include <elastic/core/sequence.hpp>
+#include <elastic/cpu/eigen.hpp>
 
 namespace elastic::detail {
 

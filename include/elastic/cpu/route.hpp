@@ -8,11 +8,10 @@
 #include <type_traits>
 #include <vector>
 
-#include <Eigen/Core>
-
 #include <elastic/core/sequence.hpp>
 #include <elastic/core/workspace.hpp>
 #include <elastic/cpu/convert.hpp>
+#include <elastic/cpu/eigen.hpp>
 #include <elastic/cpu/parallel.hpp>
 #include <elastic/routers/mlp_router.hpp>
 

@@ -8,9 +8,8 @@
 #include <limits>
 #include <vector>
 
-#include <Eigen/Core>
-
 #include <elastic/cpu/convert.hpp>
+#include <elastic/cpu/eigen.hpp>
 #include <elastic/cpu/select_lists.hpp>
 #include <elastic/cpu/softmax.hpp>
 #include <elastic/selectors/antidiagonal.hpp>

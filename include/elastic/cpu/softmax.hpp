@@ -13,8 +13,12 @@ namespace elastic::detail {
 
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wignored-attributes"  // packets are the compiler's vector types
+#if defined(__GNUC__) && !defined(__clang__) && __GNUC__ < 13
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // see cpu/eigen.hpp
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#endif
+
 using packet_bits = Eigen::internal::unpacket_traits<packet>::integer_packet;
-#pragma GCC diagnostic pop
 
 /// Rows worked on side by side by loops that the compiler is to vectorise.
 inline constexpr int softmax_lanes = 16;
@@ -94,5 +98,7 @@ inline void online_softmax(float* scores, int columns, float* highest, float* to
   for (int i = 0; i < 2; ++i)
     pstore(total + i * packet_size, pmadd(pload<packet>(total + i * packet_size), factor[i], sum[i]));
 }
+
+#pragma GCC diagnostic pop
 
 }  // namespace elastic::detail

@@ -76,7 +76,7 @@ struct combined {
   mode_pack<A, B> parts;
 
   combined() = default;
-  combined(A a, B b) : parts{a, {b}} {}
+  combined(A a, B b) : parts{a, b} {}
 
   template <class C, class D>
   static combined<C, D, Join> with_parts(mode_pack<C, D> const& pack) {

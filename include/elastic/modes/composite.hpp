@@ -16,12 +16,18 @@ struct mode_pack {
   static constexpr int size = 1 + sizeof...(Rest);
   First first;
   mode_pack<Rest...> rest;
+
+  mode_pack() = default;
+  ELASTIC_HOST_DEVICE constexpr mode_pack(First the_first, Rest... others) : first(the_first), rest(others...) {}
 };
 
 template <class First>
 struct mode_pack<First> {
   static constexpr int size = 1;
   First first;
+
+  mode_pack() = default;
+  ELASTIC_HOST_DEVICE constexpr mode_pack(First only) : first(only) {}
 };
 
 template <class... Ms>
