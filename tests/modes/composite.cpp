@@ -33,7 +33,7 @@ TEST_CASE("map_leaves remakes the same composition around new leaves") {
   auto const same = map_leaves(mode, [](auto const& leaf) { return leaf; });
   static_assert(std::is_same_v<decltype(same), nested const>);
   CHECK(same.logits == &logit);
-  CHECK(same.part<0>().part<0>().hook.cap == 7.f);
+  CHECK(part<0>(part<0>(same)).hook.cap == 7.f);
   auto const replaced = map_leaves(mode, [](auto const& leaf) {
     if constexpr (std::is_same_v<std::remove_cvref_t<decltype(leaf)>, full>)
       return streaming{1, 2};
@@ -43,7 +43,7 @@ TEST_CASE("map_leaves remakes the same composition around new leaves") {
   static_assert(
       std::is_same_v<std::remove_cvref_t<decltype(replaced)>,
                      sink_logits<hybrid<scored<streaming, soft_cap>, intersection_of<sliding_window, streaming>>>>);
-  CHECK(replaced.part<0>().part<1>().part<0>().window == 9);
+  CHECK(part<0>(part<1>(part<0>(replaced))).window == 9);
 }
 
 TEST_CASE("zip_leaves tells the route whose heads come to a leaf") {

@@ -189,10 +189,10 @@ TEST_CASE("a branch of a hybrid falls back alone, under any router, and reports 
   problem const p = attend.shape(x.q.view(), x.k.view());
   std::int32_t const routes[] = {1, 1, 0};
   attend.select(x.q.view(), x.k.view(), const_assignment_view(routes, {1, heads}), memory);
-  auto const report = attend.selected_in(p, memory).part<1>();
+  auto const report = part<1>(attend.selected_in(p, memory));
   for (int h = 0; h < heads; ++h) CHECK(report.is_dense(locate(p, 0, h, 1)) == (h == 0));
-  CHECK(!attend.mode().part<1>().goes_dense(p));
-  CHECK(attend.mode().part<0>().local == 8);
+  CHECK(!part<1>(attend.mode()).goes_dense(p));
+  CHECK(part<0>(attend.mode()).local == 8);
 
   auto_dense const first{three_masks(), quarter_more, 1.f};
   CHECK(first.goes_dense(p));
@@ -204,9 +204,9 @@ TEST_CASE("a branch of a hybrid falls back alone, under any router, and reports 
   // Through more than one composition, and where the decision comes before selection.
   float const logits[heads] = {};
   attention const nested{sink_logits{hybrid{full{}, scored{first, soft_cap{}}}, logits}};
-  CHECK(nested.mode().part<0>().part<1>().part<0>().goes_dense(p));
+  CHECK(part<0>(part<1>(part<0>(nested.mode()))).goes_dense(p));
   memory.resize(nested.workspace_bytes(p));
-  CHECK(nested.selected_in(p, memory).part<0>().part<1>().part<0>().is_dense(locate(p, 0, 2, 1)));
+  CHECK(part<0>(part<1>(part<0>(nested.selected_in(p, memory)))).is_dense(locate(p, 0, 2, 1)));
 }
 
 TEST_CASE("packed sequences and chunks of rows") {

@@ -83,12 +83,6 @@ struct combined {
     return {pack.first, pack.rest.first};
   }
 
-  /// Part number I.
-  template <int I>
-  ELASTIC_HOST_DEVICE auto const& part() const {
-    return elastic::part<I>(parts);
-  }
-
   static constexpr int spans_max = detail::combined_spans<A, B>;
   static constexpr bool has_spans = 0 < spans_max && spans_max <= span_limit;
   static constexpr bool has_partial = true;

@@ -54,6 +54,12 @@ ELASTIC_HOST_DEVICE auto with_part(mode_pack<First, Rest...> const& pack, int nu
 template <class M>
 concept composite_mode = requires(M const& mode) { mode.with_parts(mode.parts); };
 
+/// The same of a composite: of a hybrid the mode of route I.
+template <int I, composite_mode M>
+ELASTIC_HOST_DEVICE auto const& part(M const& mode) {
+  return part<I>(mode.parts);
+}
+
 /// Does the composite hand part i the heads of route i (hybrid), or give every head to all parts?
 template <class M>
 inline constexpr bool parts_by_route = false;

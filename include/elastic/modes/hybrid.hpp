@@ -24,12 +24,6 @@ struct hybrid {
     return made;
   }
 
-  /// Part number I: the mode of route I.
-  template <int I>
-  ELASTIC_HOST_DEVICE auto const& part() const {
-    return elastic::part<I>(parts);
-  }
-
   static constexpr bool has_partial = (has_partial_of<Modes> || ...);
 
   ELASTIC_HOST_DEVICE bool keeps(where const& w, int q, int k) const

@@ -47,12 +47,6 @@ struct scored {
     return {pack.first, hook};
   }
 
-  /// Part 0 is the mode.
-  template <int I>
-  ELASTIC_HOST_DEVICE auto const& part() const {
-    return elastic::part<I>(parts);
-  }
-
   static constexpr bool has_partial = has_partial_of<Mode>;
 
   ELASTIC_HOST_DEVICE bool keeps(where const& w, int q, int k) const

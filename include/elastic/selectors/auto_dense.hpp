@@ -4,7 +4,7 @@
 //   Where it says so, select does nothing, and forward is that of `full`; else both are the selector's own;
 //   where not, after selection, for each head from the lengths of its lists: selected().is_dense(w) says which went
 //   dense. The lists are those of one call of select: each chunk of query rows decides for itself.
-// Inside a composition it is asked as a part: attend.mode().part<1>(), attend.selected_in(p, memory).part<1>().
+// Inside a composition it is asked as a part: part<1>(attend.mode()), part<1>(attend.selected_in(p, memory)).
 #pragma once
 
 #include <optional>
