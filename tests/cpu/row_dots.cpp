@@ -2,11 +2,12 @@
 #include <elastic/cpu/row_dots.hpp>
 
 #include <cmath>
-#include <memory>
 #include <random>
 #include <vector>
 
 #include <doctest/doctest.h>
+
+#include <support/aligned_memory.hpp>
 
 using namespace elastic;
 using namespace elastic::detail;
@@ -30,11 +31,8 @@ TEST_CASE_TEMPLATE("products with means of blocks are right, and the same for ev
         row_dots(count, blocks, head_dim, sizes);
         std::int64_t const size = mean_panels::size(blocks, head_dim);
         sizes.take<float>(size);
-        std::vector<std::byte> memory(sizes.used() + workspace_alignment, std::byte{0xff});
-        void* start = memory.data();
-        std::size_t room = memory.size();
-        std::align(workspace_alignment, sizes.used(), start, room);
-        workspace_cursor cursor(static_cast<std::byte*>(start));
+        testing::aligned_memory memory(sizes.used());
+        workspace_cursor cursor = memory.cursor();
         row_dots const dots(count, blocks, head_dim, cursor);
         mean_panels const means{cursor.take<float>(size), head_dim};
         for (int b = 0; b < blocks; ++b)

@@ -6,11 +6,11 @@
 #include <cstdint>
 #include <limits>
 #include <map>
-#include <memory>
 #include <random>
 #include <vector>
 
 #include <elastic/attention.hpp>
+#include <support/aligned_memory.hpp>
 
 namespace elastic::testing {
 
@@ -67,7 +67,7 @@ template <class Backend, class Selector, element T>
 struct selected_run {
   problem shape;
   std::vector<std::int32_t> routes;
-  std::vector<std::byte> memory;
+  aligned_memory memory{0};
   typename Selector::storage storage;
 
   selected_run(Backend const& backend, Selector const& selector, heads_view<T const> const& q,
@@ -80,15 +80,12 @@ struct selected_run {
     std::size_t scratch = 0;
     if constexpr (requires { scratch_bytes_on(backend, selector, shape); })
       scratch = scratch_bytes_on(backend, selector, shape);
-    memory.assign(sizes.used() + scratch + workspace_alignment, std::byte{0xff});  // what is not written is seen
-    void* start = memory.data();
-    std::size_t room = memory.size();
-    std::align(workspace_alignment, sizes.used() + scratch, start, room);
-    workspace_cursor cursor(static_cast<std::byte*>(start));
+    memory = aligned_memory(sizes.used() + scratch);
+    workspace_cursor cursor = memory.cursor();
     storage = selector.bind(shape, cursor);
     select_inputs<T> const in{q, k, shape, const_assignment_view(routes.data(), {shape.batch, shape.query_heads}),
                               route};
-    select_on(backend, selector, storage, in, workspace(static_cast<std::byte*>(start) + cursor.used(), scratch));
+    select_on(backend, selector, storage, in, memory.all().subspan(cursor.used()));
   }
 
   auto mode() const { return storage.selected(); }
