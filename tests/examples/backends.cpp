@@ -1,4 +1,5 @@
-// The backends of `custom_mode`: what it refuses, it names nowhere as expected.
+// The backends of a program that has no reference, `quickstart` and `custom_mode`: what it refuses, it names nowhere as
+// expected.
 #include "program.hpp"
 
 using namespace elastic::testing;
