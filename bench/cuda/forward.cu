@@ -1,6 +1,6 @@
 // Forward pass on the CUDA backend: dense attention, hybrids of dense and streaming heads, streaming heads alone and
 // random lists of blocks, causal, 32 query and 8 KV heads, head dim 128, bfloat16, batch 1. ms is a burst after a rest,
-// the median of 9 launches, at 128K of 3; busy_ms is one launch among many back to back, in batches of 50 ms or more.
+// the median of 9 launches, at 128K of 3; busy_ms is one launch of those that run back to back for about 50 ms.
 // FLOP/s count visited tiles, scaled so that dense causal is 2·S²·d·H. tensor_share is the part of the cycles, at the
 // frequency of the multiprocessors meanwhile, in which Hopper's tensor cores work on visited tiles. A sparse launch is
 // also timed in turn with dense attention: ideal_ms is the dense time × the tiles of 128 × 64 that the mode visits ÷

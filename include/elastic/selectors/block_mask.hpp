@@ -11,8 +11,8 @@
 namespace elastic {
 
 struct block_mask {
-  strided_view<std::uint8_t const, 4> mask =
-      {};  // (batch or 1, query_heads or 1, query blocks, key blocks); 1 is shared
+  // (batch or 1, query_heads or 1, query blocks, key blocks); 1 is shared
+  strided_view<std::uint8_t const, 4> mask = {};
   int block_rows = 128;
   int block_columns = 128;
 
