@@ -50,11 +50,10 @@ struct sm90_loader {
             static_cast<int>(__reduce_or_sync(~0u, static_cast<unsigned>(flags)))};
   }
 
-  /// The lanes at which a tile starts have it copied.
+  /// The lanes at which a tile starts have it copied. Bytes may land before they are expected: a phase ends with the
+  /// arrival that expects them, which lane 0 owes it.
   __device__ __forceinline__ void copy(CUtensorMap const* map, unsigned char* to, ptx::mbarrier& landed,
                                        item_type const& item, stage const& s) const {
-    if (lane == 0) ptx::arrive_expecting(landed, layout::stage_bytes);
-    __syncwarp();
     int const slab = a.shape.packed() ? 0 : item.w.batch;
     if (lane < halves && inside() == 0)
 #pragma unroll
@@ -65,22 +64,28 @@ struct sm90_loader {
 
   __device__ __forceinline__ void load_keys(item_type const& item, int number) {
     stage const s = find(item, number);
-    ptx::wait(shared.keys_done[at.at], at.parity);
-    stage_card& card = shared.cards[at.parity][at.at];
-    if (lane < halves) {
-      card.first[half()] = s.first;
-      card.limit[half()] = minimum(s.limit - inside(), sm90_part_columns);
+    stage_card card;  // of lane 0, which writes it and arrives
+    card.flags = s.flags;
+#pragma unroll
+    for (int h = 0; h < halves; ++h) {
+      card.first[h] = __shfl_sync(~0u, s.first, h);
+      card.limit[h] = __shfl_sync(~0u, minimum(s.limit - inside(), sm90_part_columns), h);
     }
-    if (lane == 0) card.flags = s.flags;
-    __syncwarp();
+    ptx::wait(shared.keys_done[at.at], at.parity);
     copy(&a.keys, tiles.keys(at.at), shared.keys_ready[at.at], item, s);
+    if (lane == 0) {
+      shared.cards[at.parity][at.at] = card;
+      ptx::arrive_expecting(shared.keys_ready[at.at], layout::stage_bytes);
+    }
   }
 
   __device__ __forceinline__ void load_values(item_type const& item, int number) {
     stage const s = find(item, number);
     bool const cut = a.shape.packed() && __any_sync(~0u, s.limit > 0 && s.limit < part);
+    ptx::mbarrier& landed = cut ? shared.tail_landed : shared.values_ready[at.at];
     ptx::wait(shared.values_done[at.at], at.parity);
-    copy(&a.values, tiles.values(at.at), cut ? shared.tail_landed : shared.values_ready[at.at], item, s);
+    copy(&a.values, tiles.values(at.at), landed, item, s);
+    if (lane == 0) ptx::arrive_expecting(landed, layout::stage_bytes);
     if (cut) {
       ptx::wait(shared.tail_landed, tail_parity);
       tail_parity ^= 1;
