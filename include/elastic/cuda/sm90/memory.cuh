@@ -12,7 +12,7 @@ namespace elastic::detail {
 
 /// One query tile of one head.
 template <class M>
-struct sm90_item {
+struct alignas(16) sm90_item {
   where w;
   int q_start;  // row of the tensor at which the sequence's queries start
   int k_start;  // and its keys
@@ -54,6 +54,7 @@ struct sm90_shared {
   // Two cards for each key stage: keys are handed back before a masked tile's card has been read.
   stage_card cards[2][sm90_stages];
   sm90_item<M> items[sm90_item_slots];
+  sm90_item<M> draft;          // the scheduler's own: the next item, until its slot is free
   ptx::mbarrier queries_done;  // where they have one slot, which is free before the item is
 
   /// By one thread, before a barrier of all.

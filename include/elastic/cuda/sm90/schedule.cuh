@@ -1,5 +1,6 @@
-// The scheduler: one thread that draws items, one ahead of the consumers, works out their tiles, and has their
-// queries loaded. It writes an item where it will be read: in its own few registers one would not fit.
+// The scheduler: one thread that draws items, works out their tiles, and has their queries loaded. It is one item ahead
+// of the consumers, and has drafted the one after that: half a dozen loads, each for the address of the next, that a
+// short item does not last for. The draft lies in shared memory: in the thread's own few registers it would not fit.
 #pragma once
 
 #include <elastic/cuda/ptx/dependent_launch.cuh>
@@ -9,6 +10,14 @@
 
 namespace elastic::detail {
 
+/// In a loop, for want of registers.
+template <class M>
+__device__ __forceinline__ void copy_item(sm90_item<M> const& from, sm90_item<M>& to) {
+#pragma unroll 1
+  for (int i = 0; i < static_cast<int>(sizeof(to) / sizeof(uint4)); ++i)
+    reinterpret_cast<uint4*>(&to)[i] = reinterpret_cast<uint4 const*>(&from)[i];
+}
+
 template <class Kernel, class Arguments, class Shared>
 __device__ __forceinline__ void sm90_schedule(Arguments const& a, Shared& shared,
                                               typename Kernel::layout const& tiles) {
@@ -17,10 +26,11 @@ __device__ __forceinline__ void sm90_schedule(Arguments const& a, Shared& shared
   ptx::wait_for_prerequisites();  // the plan; and all others wait for the first item
   unsigned number = atomicAdd(a.plan.next, 1u);
   for (;; slot.advance()) {
+    next_item<Kernel>(a, number, section, shared.draft);
     ptx::wait_long(shared.item_done[slot.at], slot.parity);
+    if (shared.draft.count >= 0) number = atomicAdd(a.plan.next, 1u);  // no sooner: a drawn item waits for this CTA
     typename Kernel::item_type& next = shared.items[slot.at];
-    next_item<Kernel>(a, number, section, next);
-    if (next.count >= 0) number = atomicAdd(a.plan.next, 1u);  // in flight until it is needed
+    copy_item(shared.draft, next);
     if (next.count < 0) {
       ptx::arrive(shared.item_ready[slot.at]);
       return;
