@@ -82,10 +82,15 @@ struct list_tiles {
   }
 
   ELASTIC_HOST_DEVICE tile operator[](int i) const {
-    int const at = i + skip;
-    std::int32_t const entry = entries[at / per_block];
-    std::int64_t const last = (std::int64_t{block_list::index_of(entry)} + 1) * per_block - 1;
-    int const index = static_cast<int>(minimum<std::int64_t>(last - at % per_block, 1 << 30));
+    int block = i + skip, inside = 0;
+    if (per_block > 1) {  // a division costs as much as all the rest
+      inside = per_block - 1 - block % per_block;
+      block /= per_block;
+    }
+    std::int32_t const entry = entries[block];
+    auto const first =
+        std::uint64_t{static_cast<unsigned>(block_list::index_of(entry))} * static_cast<unsigned>(per_block);
+    int const index = static_cast<int>(minimum<std::uint64_t>(first + static_cast<unsigned>(inside), 1u << 30));
     return {index, entry < 0 ? tile_kind::partial : index >= whole ? tile_kind::clipped : tile_kind::full};
   }
 };

@@ -6,6 +6,7 @@
 // Modes appear in the scheduler and in masks alone: full tiles of any mode run the same loop.
 #pragma once
 
+#include <elastic/cuda/ptx/elect.cuh>
 #include <elastic/cuda/ptx/fence.cuh>
 #include <elastic/cuda/ptx/setmaxnreg.cuh>
 #include <elastic/cuda/sm90/consume.cuh>
@@ -41,8 +42,8 @@ struct sm90_kernel {
       ptx::give_registers_back<tiling.producer_registers>();
       int const warp = __shfl_sync(~0u, static_cast<int>(threadIdx.x) / 32, 0);
       int const lane = static_cast<int>(threadIdx.x) % 32;
-      if (threadIdx.x == 0) sm90_schedule<sm90_kernel>(a, shared, tiles);
-      sm90_loader<sm90_kernel, Arguments, shared_type> loader{a, shared, tiles, lane, tile_of<sm90_kernel>(a).columns};
+      if (warp == 0 && ptx::elect()) sm90_schedule<sm90_kernel>(a, shared, tiles);
+      sm90_loader<sm90_kernel, Arguments, shared_type> loader(a, shared, tiles, lane);
       if (warp == 1) loader.run_keys();
       if (warp == 2) loader.run_values();
     } else {
