@@ -124,7 +124,7 @@ TEST_CASE("before selection the shape and the density decide, and where dense no
   auto_dense const sparse{three_masks(), costs, .51f}, dense{three_masks(), costs, .53f};
   CHECK(!sparse.goes_dense(p));
   CHECK(dense.goes_dense(p));
-  CHECK(!auto_dense{three_masks(), costs}.goes_dense(p));  // no density: no decision before selection
+  CHECK(!auto_dense{three_masks(), costs}.goes_dense(p));  // no density: the decision comes after selection
   problem chunk = p;
   chunk.q_begin = 128;
   CHECK(dense.goes_dense(chunk));
@@ -144,6 +144,24 @@ TEST_CASE("before selection the shape and the density decide, and where dense no
   auto const by_density = run(attention{auto_dense{three_masks(), quarter_more, 0.f}}, x);
   CHECK(head_difference(by_head, by_density, 0) > 1e-3);
   CHECK(head_difference(by_head, by_density, 1) == 0);
+}
+
+TEST_CASE("without a density the shape decides where selection by itself is dearer than full attention") {
+  tensors const x;
+  problem const p = make_problem<float>(x.q.view(), x.k.view());
+  // 256 rows and 32896 pairs a head: selection costs as much as full attention at 128.5 a row.
+  auto const at = [](float select_row) {
+    return auto_dense{three_masks(), {.select_row = select_row, .listed = 1.25f}};
+  };
+  CHECK(!at(128).goes_dense(p));
+  CHECK(at(129).goes_dense(p));
+  CHECK(at(129).break_even(p) < 0);
+  CHECK(flags_on(cpu{}, at(128), x) == std::vector<std::int32_t>{1, 0, 0});
+
+  attention const attend{at(129)};
+  CHECK(attend.workspace_bytes(p) == 0);
+  CHECK(same_bits(run(attend, x), run(attention{full{}}, x)));
+  for (int h = 0; h < heads; ++h) CHECK(attend.selected_in(p, {}).is_dense(locate(p, 0, h, 0)));
 }
 
 TEST_CASE("the density counts as pairs where keeps is asked too") {

@@ -1,9 +1,11 @@
 // A selector that falls back to full attention where it would lose. The user writes it on purpose, for a head that
 // goes dense sees every key. It decides by a backend's cost model (cost_model.hpp),
-//   where the caller gives a `density`, before selection, for the whole problem and from its shape: goes_dense(p).
-//   Where it says so, select does nothing, and forward is that of `full`; else both are the selector's own;
-//   where not, after selection, for each head from the lengths of its lists: selected().is_dense(w) says which went
-//   dense. The lists are those of one call of select: each chunk of query rows decides for itself.
+//   before selection, for the whole problem and from its shape, where the caller gives a `density`, or where selection
+//   by itself costs more than full attention, whatever it would find: goes_dense(p). Where it says so, select does
+//   nothing, and forward is that of `full`. With a `density` the selector's own forward is the other choice;
+//   without one the decision comes after selection, for each head from the lengths of its lists:
+//   selected().is_dense(w) says which went dense. The lists are those of one call of select: each chunk of query rows
+//   decides for itself.
 // Inside a composition it is asked as a part: part<1>(attend.mode()), part<1>(attend.selected_in(p, memory)).
 #pragma once
 
@@ -40,8 +42,8 @@ struct auto_dense {
   Selector inner = {};
   cost_model costs = {};              // costs_on(backend, selector), or the caller's own. A part of the mode: with the
                                       // same costs every backend decides alike
-  std::optional<float> density = {};  // expected, of full attention's pairs: the share in listed blocks. Empty: the
-                                      // decision comes after selection
+  std::optional<float> density = {};  // expected, of full attention's pairs: the share in listed blocks. Empty: what
+                                      // repays selection is decided after it
 
   static constexpr bool host_only = elastic::host_only<Selector>;
 
@@ -66,7 +68,10 @@ struct auto_dense {
   storage bind(problem const& p, workspace_cursor& cursor) const {
     workspace_cursor nothing;  // hands out null: where all are dense, no memory is taken
     storage made;
-    if (density) made.choice = goes_dense(p) ? dense_choice::all : dense_choice::none;
+    if (goes_dense(p))
+      made.choice = dense_choice::all;
+    else if (density)
+      made.choice = dense_choice::none;
     made.inner = inner.bind(p, made.choice == dense_choice::all ? nothing : cursor);
     made.batch = p.batch;
     made.query_heads = p.query_heads;
@@ -77,9 +82,9 @@ struct auto_dense {
 
   /// The decision before selection. By the lengths as the host knows them, the longest of packed sequences, and not by
   /// [q_begin, q_end): all chunks of a problem decide alike.
-  bool goes_dense(problem const& p) const { return density && *density > break_even(p); }
+  bool goes_dense(problem const& p) const { return density.value_or(0) > break_even(p); }
 
-  /// The density above which goes_dense says yes.
+  /// The density above which goes_dense says yes; below 0 it always does.
   double break_even(problem const& p) const {
     return costs.break_even(p, has_partial_of<selected_t<Selector>> ? costs.partial : costs.listed);
   }
