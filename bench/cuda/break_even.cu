@@ -3,8 +3,9 @@
 // inputs the share of the blocks that antidiagonal keeps is about its threshold. "chose_dense" is the decision before
 // selection, given the density that the selector will keep; "slower" is what it loses against the better of both, by
 // the larger of two medians of ratios. "heads_dense" and "after_slower" are the same of the decision after selection,
-// head by head: attending alone. select_ms and attend_ms, each in a graph of its own, are what cost models are fitted
-// to. Arguments: length, per cent asked for.
+// head by head: attending alone; where the shape decides without a density too ("by_shape"), everything included.
+// select_ms and attend_ms, each in a graph of its own, are what cost models are fitted to. Arguments: length, per cent
+// asked for.
 #include <support/device.cuh>
 
 namespace {
@@ -82,6 +83,8 @@ void compare(benchmark::State& state, int stride) {
   int heads_dense = 0;
   for (int h = 0; h < query_heads; ++h) heads_dense += decided.is_dense(locate(p, 0, h, 0));
   std::vector<double> dense_ms, sparse_ms, select_ms, attend_ms, chosen_ms, after_ms;
+  // Behind a launch of attention, all alike: their start is hidden, and no selection has left queries and keys in the
+  // L2 cache.
   auto const timed = [&](work const& run) {
     attending(clock.stream());
     return clock.milliseconds(run);

@@ -5,7 +5,8 @@
 //   nvcc -O3 -std=c++17 -gencode arch=compute_90a,code=sm_90a --expt-relaxed-constexpr --expt-extended-lambda \
 //        --use_fast_math -DNDEBUG -Ihopper -Icsrc/cutlass/include -o fa3 …/bench/peers/fa3.cu -lcuda
 //
-// Its authors build with ptxas 12.8 and say that versions differ.
+// Its authors build with ptxas 12.8 and say that versions differ. To have nvcc 13 use that one, put in the place of its
+// ptxas a script that lowers the .version of the PTX to 8.7 and calls the other.
 #include <cstring>
 
 #include "flash_fwd_launch_template.h"

@@ -89,10 +89,12 @@ TEST_CASE("where the shape decides, nothing is selected") {
   if (device_missing("where the shape decides, nothing is selected")) return;
   dice r(32);
   device_heads<half> const q(r, {1, 300, 2, 64}, 1.f), k(r, {1, 300, 1, 64}, 1.f);
-  auto_dense const s{antidiagonal{}, costs_on(cuda_kernel::portable, antidiagonal{}), .5f};
-  attention<auto_dense<antidiagonal>, fixed_router, gpu> const attend{s};
-  problem const p = attend.shape(heads_view<half const>(q.device()), heads_view<half const>(k.device()));
-  CHECK(s.goes_dense(p));
-  attention<full, fixed_router, gpu> const dense{full{}};
-  CHECK(attend.workspace_bytes(p) == dense.workspace_bytes(p));
+  for (std::optional<float> const density : {std::optional(.5f), std::optional<float>()}) {
+    auto_dense const s{antidiagonal{}, costs_on(cuda_kernel::portable, antidiagonal{}), density};
+    attention<auto_dense<antidiagonal>, fixed_router, gpu> const attend{s};
+    problem const p = attend.shape(heads_view<half const>(q.device()), heads_view<half const>(k.device()));
+    CHECK(s.goes_dense(p));
+    attention<full, fixed_router, gpu> const dense{full{}};
+    CHECK(attend.workspace_bytes(p) == dense.workspace_bytes(p));
+  }
 }

@@ -227,6 +227,19 @@ TEST_CASE("one slot of queries: items of many tiles, of one and of none") {
   CHECK(differs<256, bfloat16>(full{}, {1, 1500, 1500, 4, 2, true, {}, {}, 256}) == "");
 }
 
+TEST_CASE("more tiles than the lanes of a loader find at once: lists, two tiles a stage, one of 64") {
+  if (no_hopper("many tiles on Hopper")) return;
+  for (int columns : {128, 64}) {
+    random_lists const many(1, 4, 150, 13333, 128, columns, true);
+    CHECK(differs<128, half>(listed<predicate<striped>>{{}, many.mode}, {1, 150, 13333, 4, 2}) == "");
+    random_lists const full_blocks(1, 4, 150, 13333, 128, columns, false);
+    CHECK(differs<96, half>(full_blocks.mode, {1, 150, 13333, 4, 2}) == "");
+    CHECK(differs<128, bfloat16>(hybrid<full, block_sparse>{full{}, full_blocks.mode}, {1, 150, 13333, 4, 2}) == "");
+  }
+  CHECK(differs<192, half>(full{}, {1, 150, 5000, 4, 2}) == "");
+  CHECK(differs<256, bfloat16>(full{}, {1, 150, 5000, 4, 2}) == "");
+}
+
 TEST_CASE("packed sequences: neighbours' rows are neither read nor written") {
   if (no_hopper("packed sequences on Hopper")) return;
   lengths packed{6, 700, 900, 8, 2, true, {0, 1, 130, 130, 830, 1086, 1100}, {0, 1, 200, 300, 1200, 1456, 1500}};

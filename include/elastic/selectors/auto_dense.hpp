@@ -1,8 +1,8 @@
 // A selector that falls back to full attention where it would lose. The user writes it on purpose, for a head that
 // goes dense sees every key. It decides by a backend's cost model (cost_model.hpp),
 //   before selection, for the whole problem and from its shape, where the caller gives a `density`, or where selection
-//   by itself costs more than full attention, whatever it would find: goes_dense(p). Where it says so, select does
-//   nothing, and forward is that of `full`. With a `density` the selector's own forward is the other choice;
+//   and the rows of lists cost more than full attention, whatever is found: goes_dense(p). Where it says so, select
+//   does nothing, and forward is that of `full`. With a `density` the selector's own forward is the other choice;
 //   without one the decision comes after selection, for each head from the lengths of its lists:
 //   selected().is_dense(w) says which went dense. The lists are those of one call of select: each chunk of query rows
 //   decides for itself.
@@ -42,8 +42,8 @@ struct auto_dense {
   Selector inner = {};
   cost_model costs = {};              // costs_on(backend, selector), or the caller's own. A part of the mode: with the
                                       // same costs every backend decides alike
-  std::optional<float> density = {};  // expected, of full attention's pairs: the share in listed blocks. Empty: what
-                                      // repays selection is decided after it
+  std::optional<float> density = {};  // expected, of full attention's pairs: the share in listed blocks. Empty: the
+                                      // decision comes after selection, where that can repay at all
 
   static constexpr bool host_only = elastic::host_only<Selector>;
 

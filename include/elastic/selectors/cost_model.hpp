@@ -45,8 +45,9 @@ struct cost_model {
     return p.causal ? n * p.k_len - n * (n - 1) / 2 : double(p.q_len) * p.k_len;
   }
 
-  /// Before selection: the density above which full attention is faster, by the shapes alone; below 0 where selection
-  /// by itself is dearer. `per_pair`: listed, or partial. All heads are taken to come to the selector.
+  /// Before selection: the density above which full attention is faster, by the shapes alone; below 0 where selection,
+  /// and what lists cost by the row, are dearer by themselves. `per_pair`: listed, or partial. All heads are taken to
+  /// come to the selector.
   double break_even(problem const& p, float per_pair) const {
     double const heads = double(p.batch) * p.query_heads, pairs = heads * pairs_of(p), rows = heads * p.q_len;
     if (!(pairs > 0)) return 1;

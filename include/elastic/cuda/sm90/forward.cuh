@@ -3,7 +3,8 @@
 //   warp 0           scheduler  items, their tiles and queries (schedule.cuh)
 //   warps 1, 2       loaders    keys, and values, into the stages (load.cuh)
 //   warpgroups 1, 2  consumers  products, softmax, output (consume.cuh)
-// Modes appear in the scheduler and in masks alone: full tiles of any mode run the same loop.
+// Modes appear where tiles are looked up (scheduler, loaders), in masks, hooks and sinks: full tiles of any mode run
+// the same loop.
 #pragma once
 
 #include <elastic/cuda/ptx/elect.cuh>

@@ -43,7 +43,7 @@ struct sm90_loader {
     __device__ __forceinline__ int limit() const { return word >> 8; }
   };
   struct stage {
-    found tiles[halves];  // one or two
+    found tiles[halves];  // the second without keys where one tile fills the stage
   };
 
   /// What an item's stages have in common.
@@ -80,7 +80,7 @@ struct sm90_loader {
     return s;
   }
 
-  /// By one lane. Bytes may land before they are expected: a phase ends with the arrival that expects them.
+  /// By one lane. Bytes may land before they are expected: no phase ends before the arrival that expects them.
   __device__ __forceinline__ void copy(CUtensorMap const* map, unsigned char* to, ptx::mbarrier& landed, place const& p,
                                        stage const& s) const {
 #pragma unroll
