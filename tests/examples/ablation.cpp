@@ -79,7 +79,7 @@ std::string title(json const& row) {
 }  // namespace
 
 TEST_CASE("table, CSV and JSON") {
-  folder const here;
+  scratch_folder const here;
   cut({"layers.15."}).write(here / "in");
   outcome const ran = run(here, "--input in --out results --repetitions 1 --threads 2");
   REQUIRE_MESSAGE(ran.status == 0, ran.complained);
@@ -89,7 +89,7 @@ TEST_CASE("table, CSV and JSON") {
                            "results/ablation.csv", "results/ablation.json", "needle", "code"})
     CHECK_MESSAGE(ran.said.find(word) != std::string::npos, word);
 
-  json const all = json::parse(text_of_file(here / "results/ablation.json"));
+  json const all = json::parse(contents(here / "results/ablation.json"));
   CHECK(all["input"]["inputs"] == json({"needle", "code"}));
   CHECK(all["input"]["layers"] == json({15}));
   CHECK(all["input"]["softmax_scale"] == 0.125);
@@ -163,7 +163,7 @@ TEST_CASE("table, CSV and JSON") {
   for (json const& input : row_of(all, "FA-SSA", "oracle 0.25")["heads"]["errors"][0])
     for (double const error : input) CHECK(error <= 0.25);
 
-  auto const csv = read_csv(text_of_file(here / "results/ablation.csv"));
+  auto const csv = read_csv(contents(here / "results/ablation.csv"));
   REQUIRE(csv.size() == all["rows"].size());
   for (std::size_t i = 0; i < csv.size(); ++i) {
     json const& row = all["rows"][i];
@@ -181,12 +181,12 @@ TEST_CASE("table, CSV and JSON") {
 }
 
 TEST_CASE("layers, the papers' parameters, a router from a file, the reference backend") {
-  folder const here;
+  scratch_folder const here;
   cut({"layers.3.", "layers.20."}).write(here / "in");
   auto const results = [&](std::string const& arguments) {
     outcome const ran = run(here, "--input in --out out --repetitions 1 " + arguments);
     REQUIRE_MESSAGE(ran.status == 0, ran.complained);
-    return json::parse(text_of_file(here / "out/ablation.json"));
+    return json::parse(contents(here / "out/ablation.json"));
   };
   json const both = results("--paper-defaults");
   CHECK(both["input"]["layers"] == json({3, 20}));
@@ -216,10 +216,10 @@ TEST_CASE("layers, the papers' parameters, a router from a file, the reference b
 }
 
 TEST_CASE("bad input is refused in one line, and nothing is written") {
-  folder const here;
+  scratch_folder const here;
   cut({"layers.15."}).write(here / "in");
-  std::string const bytes = text_of_file(here / "in");
-  std::ofstream(here / "truncated", std::ios::binary) << bytes.substr(0, bytes.size() - 7);
+  std::string const bytes = contents(here / "in");
+  put(here / "truncated", bytes.substr(0, bytes.size() - 7));
   cut({"layers.15."}).metadata("causal", "false").write(here / "bidirectional");
   cut({"layers.15."}).metadata("causal", "maybe").write(here / "maybe");
   cut({"layers.15."}).metadata("softmax_scale", "nan").write(here / "scale");
@@ -235,7 +235,7 @@ TEST_CASE("bad input is refused in one line, and nothing is written") {
   write("no_k_pre_rope", 4, false, 0);
   write("nan", 4, true, std::numeric_limits<float>::quiet_NaN());
   safetensors_writer().add("x", {1}, std::vector<float>(1)).write(here / "others");
-  std::size_t const files = here.entries();
+  std::size_t const files = here.all_entries();
 
   struct {
     char const *arguments, *says;
@@ -273,22 +273,22 @@ TEST_CASE("bad input is refused in one line, and nothing is written") {
     std::string const line = arguments;
     CAPTURE(line);
     CHECK(run(here, line).refused(says));
-    CHECK(here.entries() == files);
+    CHECK(here.all_entries() == files);
   }
 }
 
 TEST_CASE("results take the names of no one else's files") {
-  folder const here;
+  scratch_folder const here;
   cut({"layers.15."}).write(here / "in");
   std::filesystem::create_directories(here / "out/ablation.json.tmp");
-  std::ofstream(here / "other") << "old";
+  put(here / "other", "old");
   std::filesystem::create_symlink("../other", here / "out/ablation.csv.tmp");
   std::filesystem::create_symlink("../other", here / "out/.elastic-0.tmp");
   REQUIRE(mkfifo((here / "out/.elastic-1.tmp").c_str(), 0600) == 0);
-  std::size_t const files = here.entries();
+  std::size_t const files = here.all_entries();
   outcome const ran = run(here, "--input in --out out --repetitions 1");
   REQUIRE_MESSAGE(ran.status == 0, ran.complained);
-  CHECK(text_of_file(here / "other") == "old");
+  CHECK(contents(here / "other") == "old");
   CHECK(std::filesystem::is_directory(here / "out/ablation.json.tmp"));
-  CHECK(here.entries() == files + 2);
+  CHECK(here.all_entries() == files + 2);
 }

@@ -126,7 +126,7 @@ std::string const modes[] = {"full",
 }  // namespace
 
 TEST_CASE("every mode: cpu and reference agree, and write what was chosen") {
-  folder const here;
+  scratch_folder const here;
   given().writer().write(here / "in.safetensors");
   for (std::string const& mode : modes) {
     CAPTURE(mode);
@@ -146,7 +146,7 @@ TEST_CASE("every mode: cpu and reference agree, and write what was chosen") {
 }
 
 TEST_CASE("outputs are the softmax over what the files say was kept") {
-  folder const here;
+  scratch_folder const here;
   given().writer().write(here / "in.safetensors");
   auto const apply = [&](std::string const& arguments) {
     outcome const ran = run(here, "in.safetensors --out out " + arguments);
@@ -198,7 +198,7 @@ TEST_CASE("outputs are the softmax over what the files say was kept") {
 }
 
 TEST_CASE("dtypes, prefixes, scales and causality") {
-  folder const here;
+  scratch_folder const here;
   given().writer().write(here / "f32");
   given().writer<half>("layers.3.").metadata("softmax_scale", "0.25").write(here / "f16");
   given().writer<bfloat16>().write(here / "bf16");
@@ -226,7 +226,7 @@ TEST_CASE("dtypes, prefixes, scales and causality") {
 }
 
 TEST_CASE("an MLP router routes a pair") {
-  folder const here;
+  scratch_folder const here;
   given().writer("layers.7.").write(here / "in");
   auto const weights = mlp_weights::untrained(head_dim, 3);
   auto const write_router = [&](std::string const& prefix, std::string const& name) {
@@ -283,7 +283,7 @@ TEST_CASE("an MLP router routes a pair") {
 }
 
 TEST_CASE("the list names every mode and key") {
-  folder const here;
+  scratch_folder const here;
   outcome const ran = run(here, "--list");
   CHECK(ran.status == 0);
   for (char const* word : {"full",          "sliding_window",    "streaming",          "block_sparse", "antidiagonal",
@@ -296,12 +296,10 @@ TEST_CASE("the list names every mode and key") {
 }
 
 TEST_CASE("bad input is refused in one line, and nothing is written") {
-  folder const here;
+  scratch_folder const here;
   given().writer().write(here / "in");
-  std::string const bytes = text_of_file(here / "in");
-  auto const write = [&](char const* name, std::string const& text) {
-    std::ofstream(here / name, std::ios::binary) << text;
-  };
+  std::string const bytes = contents(here / "in");
+  auto const write = [&](char const* name, std::string const& text) { put(here / name, text); };
   write("truncated", bytes.substr(0, bytes.size() / 2));
   write("header", bytes.substr(0, 100));
   write("empty", "");
@@ -339,7 +337,7 @@ TEST_CASE("bad input is refused in one line, and nothing is written") {
   safetensors_writer().add("task.0.weight", {128, 32}, std::vector<float>(128 * 32)).write(here / "router");
   std::filesystem::create_symlink("in", here / "link");
   REQUIRE(mkfifo((here / "pipe").c_str(), 0600) == 0);
-  std::size_t const files = here.entries();
+  std::size_t const files = here.all_entries();
 
   struct {
     char const *arguments, *says;
@@ -420,13 +418,13 @@ TEST_CASE("bad input is refused in one line, and nothing is written") {
     std::string const line = arguments;
     CAPTURE(line);
     CHECK(run(here, line).refused(says));
-    CHECK(here.entries() == files);
+    CHECK(here.all_entries() == files);
   }
-  CHECK(text_of_file(here / "in") == bytes);
+  CHECK(contents(here / "in") == bytes);
 }
 
 TEST_CASE("outputs go through links, and say what was kept") {
-  folder const here;
+  scratch_folder const here;
   given().writer().write(here / "in");
   std::filesystem::create_symlink("target", here / "link");
   REQUIRE(run(here, "in --mode sliding_window --out link").status == 0);  // to a file that is not there yet

@@ -5,7 +5,7 @@
 using namespace elastic::testing;
 
 TEST_CASE("--backend") {
-  folder const here;
+  scratch_folder const here;
   CHECK(run(here, "").status == 0);
   CHECK(run(here, "--backend cpu").status == 0);
   CHECK(run(here, "--backend abacus").refused("--backend: got abacus, expected cpu"));

@@ -3,47 +3,14 @@
 
 #include <doctest/doctest.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
-#include <filesystem>
-#include <fstream>
-#include <sstream>
 #include <string>
 
+#include <support/scratch_folder.hpp>
+
 namespace elastic::testing {
-
-inline std::string text_of_file(std::filesystem::path const& path) {
-  std::ifstream stream(path, std::ios::binary);
-  std::ostringstream text;
-  text << stream.rdbuf();
-  return text.str();
-}
-
-class folder {
- public:
-  folder() {
-    std::string name = (std::filesystem::temp_directory_path() / "elastic-examples-XXXXXX").string();
-    REQUIRE(mkdtemp(name.data()) != nullptr);
-    path_ = name;
-  }
-  ~folder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  folder(folder const&) = delete;
-
-  std::filesystem::path operator/(std::string const& name) const { return path_ / name; }
-  std::filesystem::path const& path() const { return path_; }
-
-  std::size_t entries() const {
-    return static_cast<std::size_t>(std::distance(std::filesystem::recursive_directory_iterator(path_), {}));
-  }
-
- private:
-  std::filesystem::path path_;
-};
 
 struct outcome {
   int status = -1;
@@ -59,12 +26,12 @@ struct outcome {
 };
 
 /// `arguments` as in a shell, with `where` as the working directory; the program's words are kept elsewhere.
-inline outcome run(folder const& where, std::string const& arguments) {
-  folder const words;
-  std::string const command = "cd '" + where.path().string() + "' && '" ELASTIC_TEST_PROGRAM "' " + arguments + " >'" +
+inline outcome run(scratch_folder const& where, std::string const& arguments) {
+  scratch_folder const words;
+  std::string const command = "cd '" + where.path.string() + "' && '" ELASTIC_TEST_PROGRAM "' " + arguments + " >'" +
                               (words / "out").string() + "' 2>'" + (words / "err").string() + "' </dev/null";
   int const ended = std::system(command.c_str());
-  return {WIFEXITED(ended) ? WEXITSTATUS(ended) : -1, text_of_file(words / "out"), text_of_file(words / "err")};
+  return {WIFEXITED(ended) ? WEXITSTATUS(ended) : -1, contents(words / "out"), contents(words / "err")};
 }
 
 }  // namespace elastic::testing

@@ -3,26 +3,21 @@
 #include <doctest/doctest.h>
 
 #include <cstdint>
-#include <filesystem>
-#include <fstream>
 #include <string>
 #include <vector>
 
 #include <elastic/attention.hpp>
 #include <elastic/io/safetensors.hpp>
 
+#include <support/safetensors.hpp>
+#include <support/scratch_folder.hpp>
+
 using namespace elastic;
+using elastic::testing::message_of;
+using elastic::testing::put;
+using elastic::testing::scratch_folder;
 
 namespace {
-
-std::string message(auto&& call) {
-  try {
-    call();
-  } catch (error const& e) {
-    return e.what();
-  }
-  return "nothing thrown";
-}
 
 bool names(std::string const& text, std::string const& part) {
   if (text.find(part) == std::string::npos) MESSAGE(text << " does not name " << part);
@@ -36,14 +31,6 @@ std::vector<std::int32_t> routes_of(fixed_router const& router, int query_heads,
       .route(route_inputs<float>{}, assignment_view(routes.data(), {1, query_heads}), {}, {.layer = layer});
   return routes;
 }
-
-struct temporary {
-  std::filesystem::path path;
-  temporary(std::string const& name, std::string const& text) : path(std::filesystem::temp_directory_path() / name) {
-    std::ofstream(path) << text;
-  }
-  ~temporary() { std::filesystem::remove(path); }
-};
 
 }  // namespace
 
@@ -62,11 +49,15 @@ TEST_CASE("text tables: separators, comments, blank lines, either line end") {
 
 TEST_CASE("the same table from every kind of file") {
   std::vector<double> const values{0, 1, 1, 0, 0, 1};
-  temporary const tsv("elastic-routes-test.tsv", "0\t1\t1\n0\t0\t1\n"),
-      csv("elastic-routes-test.csv", "0,1,1\n0,0,1\n"), json("elastic-routes-test.json", "[[0, 1, 1], [0, 0, 1.0]]"),
-      tensors("elastic-routes-test.safetensors", "");
-  safetensors_writer{}.add("alpha", {2, 3}, std::vector<float>(values.begin(), values.end())).write(tensors.path);
-  for (auto const& path : {tsv.path, csv.path, json.path, tensors.path}) {
+  scratch_folder const folder;
+  put(folder / "routes.tsv", "0\t1\t1\n0\t0\t1\n");
+  put(folder / "routes.csv", "0,1,1\n0,0,1\n");
+  put(folder / "routes.json", "[[0, 1, 1], [0, 0, 1.0]]");
+  safetensors_writer{}
+      .add("alpha", {2, 3}, std::vector<float>(values.begin(), values.end()))
+      .write(folder / "routes.safetensors");
+  for (char const* name : {"routes.tsv", "routes.csv", "routes.json", "routes.safetensors"}) {
+    auto const path = folder / name;
     CAPTURE(path);
     CHECK(route_table::load(path).values == values);
     CHECK(route_table::load(path).layers == 2);
@@ -74,18 +65,18 @@ TEST_CASE("the same table from every kind of file") {
     CHECK(routes_of(router, 6, 0) == std::vector<std::int32_t>{0, 0, 1, 1, 1, 1});
     CHECK(routes_of(router, 6, 1) == std::vector<std::int32_t>{0, 0, 0, 0, 1, 1});
   }
-  CHECK(names(message([] { route_table::load("no/such/file.tsv"); }), "no/such/file.tsv"));
+  CHECK(names(message_of([] { route_table::load("no/such/file.tsv"); }), "no/such/file.tsv"));
   safetensors_writer writer;
   writer.add("a", {1, 2}, std::vector<std::int32_t>{1, 0}).add("b", {2}, std::vector<std::int32_t>{1, 0});
   auto const file = safetensors_file::from_bytes(writer.to_bytes());
   CHECK(route_table::from_safetensors(file, "a").values == std::vector<double>{1, 0});
-  CHECK(names(message([&] { route_table::from_safetensors(file); }), "2 tensors"));
-  CHECK(names(message([&] { route_table::from_safetensors(file, "b"); }), "\"b\""));
-  CHECK(names(message([&] { route_table::from_safetensors(file, "c"); }), "\"c\""));
+  CHECK(names(message_of([&] { route_table::from_safetensors(file); }), "2 tensors"));
+  CHECK(names(message_of([&] { route_table::from_safetensors(file, "b"); }), "\"b\""));
+  CHECK(names(message_of([&] { route_table::from_safetensors(file, "c"); }), "\"c\""));
 }
 
 TEST_CASE("malformed tables are refused, naming the line") {
-  auto const text = [](char const* t) { return message([&] { route_table::from_text(t, "heads.tsv"); }); };
+  auto const text = [](char const* t) { return message_of([&] { route_table::from_text(t, "heads.tsv"); }); };
   CHECK(names(text("1 0\n1 x\n"), "heads.tsv line 2"));
   CHECK(names(text("1 0\n1\n"), "heads.tsv line 2: got 1 numbers, expected 2"));
   CHECK(names(text("1,,0\n"), "heads.tsv line 1: got an empty field"));
@@ -96,7 +87,7 @@ TEST_CASE("malformed tables are refused, naming the line") {
   CHECK(names(text("1.5.2"), "1.5.2"));
   CHECK(names(text(""), "empty table"));
   CHECK(names(text("# nothing\n\n"), "empty table"));
-  auto const json = [](char const* t) { return message([&] { route_table::from_json(t, "heads.json"); }); };
+  auto const json = [](char const* t) { return message_of([&] { route_table::from_json(t, "heads.json"); }); };
   CHECK(names(json("[[1, 0], [1]]"), "heads.json row 1"));
   CHECK(names(json("[1, 0]"), "row 0: got number"));
   CHECK(names(json("[[1, \"x\"]]"), "got string"));
@@ -104,18 +95,18 @@ TEST_CASE("malformed tables are refused, naming the line") {
   CHECK(names(json("[[1, 0"), "no valid JSON"));
   CHECK(names(json("[]"), "empty table"));
   CHECK(names(json("[[], []]"), "no numbers"));
-  CHECK(names(message([] { routes_router(route_table::from_text("0.5 1")); }), "whole numbers"));
-  CHECK(names(message([] { routes_router(route_table::from_text("-1 1")); }), "whole numbers"));
-  CHECK(names(message([] { routes_router(route_table::from_text("0 1"), 0); }), "group"));
-  CHECK(names(message([] { threshold_router(route_table::from_text("0 1"), 1.5); }), "sparsity"));
-  CHECK(names(message([] { route_table::from_text("+-1", "heads.tsv"); }), "heads.tsv line 1: got \"+-1\""));
+  CHECK(names(message_of([] { routes_router(route_table::from_text("0.5 1")); }), "whole numbers"));
+  CHECK(names(message_of([] { routes_router(route_table::from_text("-1 1")); }), "whole numbers"));
+  CHECK(names(message_of([] { routes_router(route_table::from_text("0 1"), 0); }), "group"));
+  CHECK(names(message_of([] { threshold_router(route_table::from_text("0 1"), 1.5); }), "sparsity"));
+  CHECK(names(message_of([] { route_table::from_text("+-1", "heads.tsv"); }), "heads.tsv line 1: got \"+-1\""));
   route_table const wide{1, 1 << 16, std::vector<double>(1 << 16)};
-  CHECK(names(message([&] { routes_router(wide, 2); }), "group"));
+  CHECK(names(message_of([&] { routes_router(wide, 2); }), "group"));
   CHECK_NOTHROW(routes_router(wide));
   double const nan = std::numeric_limits<double>::quiet_NaN();
-  CHECK(names(message([&] { threshold_router(route_table{1, 2, {nan, 1}}, 0.5); }), "table: got nan"));
-  CHECK(names(message([&] { threshold_router(route_table{5, 5, {1}}, 0.5); }), "table: got 1 values"));
-  CHECK(names(message([] { threshold_router(route_table{}, 0.5); }), "empty table"));
+  CHECK(names(message_of([&] { threshold_router(route_table{1, 2, {nan, 1}}, 0.5); }), "table: got nan"));
+  CHECK(names(message_of([&] { threshold_router(route_table{5, 5, {1}}, 0.5); }), "table: got 1 values"));
+  CHECK(names(message_of([] { threshold_router(route_table{}, 0.5); }), "empty table"));
 }
 
 TEST_CASE("thresholds at a quantile, as numpy.quantile has it") {
