@@ -94,8 +94,7 @@ struct sm90_loader {
   }
 
   __device__ __forceinline__ void load_keys(place const& p, stage const& s) {
-    stage_card card;
-    card.flags = 0;
+    stage_card card = {};
 #pragma unroll
     for (int h = 0; h < halves; ++h) {
       int const before = starts(h) ? 0 : h * sm90_part_columns;  // keys of the tile in the half before

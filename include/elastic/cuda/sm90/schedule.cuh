@@ -28,10 +28,11 @@ __device__ __forceinline__ void sm90_schedule(Arguments const& a, Shared& shared
   for (;; slot.advance()) {
     next_item<Kernel>(a, number, section, shared.draft);
     ptx::wait_long(shared.item_done[slot.at], slot.parity);
-    if (shared.draft.count >= 0) number = atomicAdd(a.plan.next, 1u);  // no sooner: a drawn item waits for this CTA
+    bool const ends = shared.draft.count < 0;
+    if (!ends) number = atomicAdd(a.plan.next, 1u);  // no sooner: a drawn item waits for this CTA
     typename Kernel::item_type& next = shared.items[slot.at];
     copy_item(shared.draft, next);
-    if (next.count < 0) {
+    if (ends) {
       ptx::arrive(shared.item_ready[slot.at]);
       return;
     }
