@@ -124,7 +124,7 @@ int const registered = [] {
   for (int const stride : {16, 8})
     by_events(("antidiagonal_" + std::to_string(stride)).c_str(), [=](benchmark::State& s) { compare(s, stride); })
         ->ArgNames({"S", "percent"})
-        ->ArgsProduct({{1024, 2048, 4096, 8192, 16384, 32768, 65536}, {10, 30, 50, 60, 70, 80, 85, 90, 95, 100}});
+        ->ArgsProduct({{1024, 2048, 3072, 4096, 8192, 16384, 32768, 65536}, {10, 30, 50, 60, 70, 80, 85, 90, 95, 100}});
   return 0;
 }();
 
