@@ -1,11 +1,12 @@
 // Break-even on the CUDA backend: full attention, antidiagonal, and auto_dense of it in turn over a grid of lengths and
 // densities, 32 query and 8 KV heads, head dim 128, bfloat16, causal, batch 1, each as one graph. On independent normal
-// inputs the share of the blocks that antidiagonal keeps is about its threshold. "chose_dense" is the decision before
-// selection, given the density that the selector will keep; "slower" is what it loses against the better of both, by
-// the larger of two medians of ratios. "heads_dense" and "after_slower" are the same of the decision after selection,
-// head by head: attending alone; where the shape decides without a density too ("by_shape"), everything included.
-// select_ms and attend_ms, each in a graph of its own, are what cost models are fitted to. Arguments: length, per cent
-// asked for.
+// inputs the share of the blocks that antidiagonal keeps is about its threshold. What a choice loses against the better
+// of both is the larger of two medians of ratios:
+//   slower             the decision before selection, given the density that the selector will keep
+//   by_head_slower     the decision after selection, head by head; both begin with the selection, but where the shape
+//                      decides by itself ("by_shape")
+//   attending_slower   the same without the selection: reading the flags alone
+// select_ms and attend_ms are what cost models are fitted to. Arguments: length, per cent asked for.
 #include <support/device.cuh>
 
 namespace {
@@ -73,51 +74,52 @@ void compare(benchmark::State& state, int stride) {
     if (!wrong.empty()) return state.SkipWithError(wrong.c_str());
   }
 
-  whole<chosen_mode> const chosen(before, on), after(chosen_mode{selector, costs}, on);
-  replayed const selecting(1, [&](cudaStream_t s) { sparse.select(s); }),
-      attending(1, [&](cudaStream_t s) { sparse.forward(s); }), deciding(1, [&](cudaStream_t s) { after.forward(s); });
+  whole<chosen_mode> const chosen(before, on), by_head(chosen_mode{selector, costs}, on);
+  replayed const select(1, [&](cudaStream_t s) { sparse.select(s); }),
+      attend(1, [&](cudaStream_t s) { sparse.forward(s); }),
+      select_dense(1, [&](cudaStream_t s) { sparse.select(s), dense.forward(s); }),
+      by_head_attend(1, [&](cudaStream_t s) { by_head.forward(s); });
   device_clock clock;
-  clock.milliseconds(std::cref(after));
-  readable_workspace const by_head(after.attend().backend(), after.memory());
-  auto const decided = after.attend().selected_in(p, by_head);
+  clock.milliseconds(std::cref(by_head));
+  readable_workspace const by_head_memory(by_head.attend().backend(), by_head.memory());
+  auto const decided = by_head.attend().selected_in(p, by_head_memory);
   int heads_dense = 0;
   for (int h = 0; h < query_heads; ++h) heads_dense += decided.is_dense(locate(p, 0, h, 0));
-  std::vector<double> dense_ms, sparse_ms, select_ms, attend_ms, chosen_ms, after_ms;
-  // Behind a launch of attention, all alike: their start is hidden, and no selection has left queries and keys in the
-  // L2 cache.
-  auto const timed = [&](work const& run) {
-    attending(clock.stream());
-    return clock.milliseconds(run);
+
+  std::map<std::string, std::vector<double>> ms;
+  auto const time = [&](char const* name, work const& run) {
+    run(clock.stream());  // behind a launch of itself the start is hidden, and the code is warm
+    ms[name].push_back(clock.milliseconds(run));
   };
   auto const all = [&] {
-    dense_ms.push_back(timed(std::cref(dense)));
-    chosen_ms.push_back(timed(std::cref(chosen)));
-    sparse_ms.push_back(timed(std::cref(sparse)));
-    select_ms.push_back(timed(std::cref(selecting)));
-    attend_ms.push_back(timed(std::cref(attending)));
-    after_ms.push_back(timed(std::cref(deciding)));
+    time("dense", std::cref(dense));
+    time("chosen", std::cref(chosen));
+    time("sparse", std::cref(sparse));
+    time("by_head", std::cref(by_head));
+    time("select_dense", std::cref(select_dense));
+    time("select", std::cref(select));
+    time("attend", std::cref(attend));
+    time("by_head_attend", std::cref(by_head_attend));
   };
   all();
-  for (auto* times : {&dense_ms, &sparse_ms, &select_ms, &attend_ms, &chosen_ms, &after_ms}) times->clear();
+  ms.clear();
   for (auto _ : state) {
     all();
-    state.SetIterationTime(chosen_ms.back() * 1e-3);
+    state.SetIterationTime(ms["chosen"].back() * 1e-3);
   }
+  auto const slower = [&](char const* name, char const* one, char const* other) {
+    return std::max(median_ratio(ms[name], ms[one]), median_ratio(ms[name], ms[other])) - 1;
+  };
+  bool const by_shape = by_head.attend().mode().goes_dense(p);
+  for (auto const& [name, times] : ms) state.counters[name + "_ms"] = median(times);
   state.counters["density"] = density;
   state.counters["break_even"] = before.break_even(p);
   state.counters["chose_dense"] = before.goes_dense(p);
-  state.counters["dense_ms"] = median(dense_ms);
-  state.counters["select_ms"] = median(select_ms);
-  state.counters["attend_ms"] = median(attend_ms);
-  state.counters["sparse_ms"] = median(sparse_ms);
-  state.counters["chosen_ms"] = median(chosen_ms);
-  state.counters["after_ms"] = median(after_ms);
-  state.counters["slower"] = std::max(median_ratio(chosen_ms, dense_ms), median_ratio(chosen_ms, sparse_ms)) - 1;
-  state.counters["heads_dense"] = heads_dense;
-  bool const by_shape = after.attend().mode().goes_dense(p);
   state.counters["by_shape"] = by_shape;
-  state.counters["after_slower"] =
-      std::max(median_ratio(after_ms, dense_ms), median_ratio(after_ms, by_shape ? sparse_ms : attend_ms)) - 1;
+  state.counters["heads_dense"] = heads_dense;
+  state.counters["slower"] = slower("chosen", "dense", "sparse");
+  state.counters["by_head_slower"] = slower("by_head", by_shape ? "dense" : "select_dense", "sparse");
+  if (!by_shape) state.counters["attending_slower"] = slower("by_head_attend", "dense", "attend");
 }
 
 int const registered = [] {

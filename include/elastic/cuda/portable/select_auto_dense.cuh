@@ -14,32 +14,35 @@ namespace detail {
 
 inline constexpr int dense_flag_threads = 128;
 
+/// The sum over a warp. Integers: it is the same in any order.
+__device__ inline visited_tiles sum_of_warp(visited_tiles own) {
+  for (int step = 16; step > 0; step /= 2)
+    own += {__shfl_xor_sync(~0u, own.dense, step), __shfl_xor_sync(~0u, own.listed, step),
+            __shfl_xor_sync(~0u, own.partial, step), __shfl_xor_sync(~0u, own.lists, step)};
+  return own;
+}
+
 template <list_mode M, class T>
 __global__ void __launch_bounds__(dense_flag_threads)
     dense_flags(__grid_constant__ M const mode, __grid_constant__ cost_model const costs, std::int32_t* flags,
                 __grid_constant__ select_inputs<T> const in) {
-  __shared__ unsigned long long dense, listed, partial, lists;
-  if (threadIdx.x == 0) dense = listed = partial = lists = 0;
-  __syncthreads();
+  constexpr int warps = dense_flag_threads / 32;
+  __shared__ visited_tiles parts[warps];
   problem const& p = in.shape;
+  int const thread = static_cast<int>(threadIdx.x);
   int const batch = static_cast<int>(blockIdx.x) / p.query_heads, head = static_cast<int>(blockIdx.x) % p.query_heads;
   tile_shape const block = largest_tile_of(mode);
+  visited_tiles visited;
   if (in.comes(batch, head)) {
     where const w = head_of(in, batch, head).w;
     int const end = ceil_div(minimum(p.q_end, w.q_len), block.rows);
-    visited_tiles own;
-    for (int i = p.q_begin / block.rows + static_cast<int>(threadIdx.x); i < end; i += dense_flag_threads)
-      own += visited_by(mode, w, i);
-    // Integers: the sums are the same in any order.
-    atomicAdd(&dense, static_cast<unsigned long long>(own.dense));
-    atomicAdd(&listed, static_cast<unsigned long long>(own.listed));
-    atomicAdd(&partial, static_cast<unsigned long long>(own.partial));
-    atomicAdd(&lists, static_cast<unsigned long long>(own.lists));
+    for (int i = p.q_begin / block.rows + thread; i < end; i += dense_flag_threads) visited += visited_by(mode, w, i);
   }
+  visited = sum_of_warp(visited);
+  if (thread % 32 == 0) parts[thread / 32] = visited;
   __syncthreads();
-  if (threadIdx.x != 0) return;
-  visited_tiles const visited{static_cast<std::int64_t>(dense), static_cast<std::int64_t>(listed),
-                              static_cast<std::int64_t>(partial), static_cast<std::int64_t>(lists)};
+  if (thread != 0) return;
+  for (int i = 1; i < warps; ++i) visited += parts[i];
   flags[blockIdx.x] = costs.prefers_dense(visited, block.columns);
 }
 
