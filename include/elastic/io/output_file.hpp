@@ -14,7 +14,7 @@
 #include <utility>
 
 #include <elastic/core/error.hpp>
-#include <elastic/io/safetensors_header.hpp>
+#include <elastic/io/in_quotes.hpp>
 
 namespace elastic {
 

@@ -26,6 +26,7 @@
 
 #include <elastic/core/dtype.hpp>
 #include <elastic/core/error.hpp>
+#include <elastic/io/in_quotes.hpp>
 
 namespace elastic {
 
@@ -88,15 +89,6 @@ inline constexpr std::uint64_t safetensors_header_limit = 100'000'000;
 
 constexpr safetensors_type const& type_of(safetensors_dtype dtype) {
   return safetensors_types[static_cast<std::size_t>(dtype)];
-}
-
-/// Text from a file, made fit for a message: quoted, escaped, valid UTF-8 and not endless.
-inline std::string in_quotes(std::string_view text) {
-  constexpr std::size_t limit = 120;
-  std::string shown =
-      nlohmann::json(std::string(text.substr(0, limit))).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-  if (text.size() > limit) shown += "…";
-  return shown;
 }
 
 inline std::string shape_text(std::vector<std::int64_t> const& shape) {

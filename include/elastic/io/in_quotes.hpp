@@ -1,0 +1,21 @@
+// Text that came from outside, made fit for a message: names of files, and what they hold.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+
+#include <nlohmann/json.hpp>
+
+namespace elastic::detail {
+
+/// Quoted, escaped, valid UTF-8 and not endless.
+inline std::string in_quotes(std::string_view text) {
+  constexpr std::size_t limit = 120;
+  std::string shown =
+      nlohmann::json(std::string(text.substr(0, limit))).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  if (text.size() > limit) shown += "…";
+  return shown;
+}
+
+}  // namespace elastic::detail
