@@ -5,23 +5,30 @@ set -euo pipefail
 root="$(realpath "$(dirname "$0")/..")"
 build="$root/build/ablation"
 output="$build/results"
-if (( $# )) && [[ "$1" != -* ]]; then
-  output="$(realpath -m -- "$1")"
+options=()
+while (( $# )); do
+  case "$1" in
+    --out=*) output="${1#--out=}" ;;
+    --out) output="${2:?--out wants a folder}"; shift ;;
+    [!-]*) (( ${#options[@]} )) && options+=("$1") || output="$1" ;;
+    *) options+=("$1") ;;
+  esac
   shift
-fi
+done
+output="$(realpath -m -- "$output")"
 source "$root/cmake/setup.sh"
 prepare_machine
 
 # A build of its own, which needs neither doctest nor benchmark.
 cmake --preset release -S "$root" -B "$build" -DELASTIC_BUILD_TESTS=OFF -DELASTIC_BUILD_BENCHMARKS=OFF
 cmake --build "$build" -j "$jobs" --target example_ablation
-for option in "$@"; do
+for option in "${options[@]}"; do
   if [[ "$option" == --help || "$option" == -h ]]; then
     echo "examples/ablation.sh [folder for the results] [options], which are those of"
     exec "$build/examples/ablation" --help
   fi
 done
-"$build/examples/ablation" --out "$output" "$@"
+"$build/examples/ablation" --out "$output" "${options[@]}"
 
 # The packages belong to Debian's own Python, which need not be the first on the path.
 find_python() {

@@ -94,6 +94,8 @@ TEST_CASE("an answer for many keys at once that is not that of keeps is caught b
   CHECK(caught_by_random_problems<greedy_bits, sliding_window>(60) >= 10);
 }
 
+TEST_CASE("a key that is forgotten too early is caught by the laws") { CHECK(laws_catch<eager>()); }
+
 TEST_CASE("a swapped alignment, consistent in tiles and keeps, is caught by pictures and random problems") {
   CHECK(picture_catches<top_left>() == "query 1: ####..., expected .###...");
   CHECK(caught_by_random_problems<top_left, sliding_window>(60) >= 10);

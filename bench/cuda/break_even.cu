@@ -1,12 +1,12 @@
 // Break-even on the CUDA backend: full attention, antidiagonal, and auto_dense of it in turn over a grid of lengths and
 // densities, 32 query and 8 KV heads, head dim 128, bfloat16, causal, batch 1, each as one graph. On independent normal
-// inputs the share of the blocks that antidiagonal keeps is about its threshold. What a choice loses against the better
-// of both is the larger of two medians of ratios:
+// inputs antidiagonal keeps about its threshold of long sequences' blocks, and more of short ones'. What a choice loses
+// against the better of both is the larger of two medians of ratios:
 //   slower             the decision before selection, given the density that the selector will keep
 //   by_head_slower     the decision after selection, head by head; both begin with the selection, but where the shape
 //                      decides by itself ("by_shape")
 //   attending_slower   the same without the selection: reading the flags alone
-// select_ms and attend_ms are what cost models are fitted to. Arguments: length, per cent asked for.
+// select_ms and attend_ms are what cost models are fitted to. Arguments: length, threshold in per cent.
 #include <support/device.cuh>
 
 namespace {
@@ -53,7 +53,6 @@ void compare(benchmark::State& state, int stride) {
   int const length = static_cast<int>(state.range(0));
   antidiagonal const selector{.stride = stride, .threshold = static_cast<float>(state.range(1)) / 100};
   device_tensors const& on = tensors_of(length);
-  on.routes.write(std::vector<std::int32_t>(query_heads, 0));
   whole<full> const dense(full{}, on);
   whole<antidiagonal> const sparse(selector, on);
   problem const p = sparse.shape();

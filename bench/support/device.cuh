@@ -63,10 +63,9 @@ struct drawn_buffer : device_buffer<T> {
 };
 
 inline int device_attribute(cudaDeviceAttr attribute) {
-  int device = 0, value = 0;
+  int device = 0;
   cuda_call(cudaGetDevice(&device), "cudaGetDevice");
-  cuda_call(cudaDeviceGetAttribute(&value, attribute, device), "cudaDeviceGetAttribute");
-  return value;
+  return elastic::detail::device_attribute(attribute, device);
 }
 
 inline int multiprocessors() { return device_attribute(cudaDevAttrMultiProcessorCount); }

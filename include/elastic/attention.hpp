@@ -44,6 +44,7 @@ namespace elastic {
 #ifndef __CUDACC__
 using default_backend = cpu;
 #else
+struct cpu;              // for what a header says of both: it has no definition here
 struct default_backend;  // there is none: a slow one would be taken unawares
 #endif
 
@@ -130,13 +131,17 @@ template <class Mode, class Router = fixed_router, class Backend = default_backe
 class attention {
  public:
   using selected = selected_t<Mode>;
-  static_assert(attention_mode<selected>,
-                "elastic: Mode must satisfy attention_mode (keeps, has_partial, trivially copyable) or selector");
+  static_assert(
+      attention_mode<selected>,
+      "elastic: Mode must satisfy attention_mode (keeps, has_partial, trivially copyable) or selector (storage, "
+      "bind, storage.selected, check, trivially copyable)");
   static_assert(detail::hooks_fit<selected>());
   static_assert(
       router<Router>,
       "elastic: Router must satisfy the concept router: be callable with (problem, sequence, query_head, modes) "
       "and return an integer, or have check(problem, modes) and a route_on");
+  static_assert(!detail::says_check<Router> || checked_router<Router>,
+                "elastic: check of a Router must be void check(problem, int modes) const");
 #ifdef __CUDACC__
   static_assert(!std::is_same_v<Backend, default_backend>,
                 "elastic: a .cu file names its Backend: cuda or cuda_for<...>, or reference; cpu is for .cpp files");
@@ -193,7 +198,9 @@ class attention {
     } else if constexpr (requires { route_on(backend_, router_, mode_, in, p, assignment, memory); }) {
       route_on(backend_, router_, mode_, in, p, assignment, memory);
     } else {
-      static_assert(!std::is_same_v<T, T>, "elastic: this Router has no route_on for this Backend");
+      static_assert(!std::is_same_v<T, T>,
+                    "elastic: this Router has no route_on for this Backend: route_on(backend, router, mode, "
+                    "route_inputs<T>, problem, assignment, workspace), in the router's namespace");
     }
   }
 
@@ -223,7 +230,8 @@ class attention {
             select_on(backend_, leaf, storage, in, scratch);
           else
             static_assert(!std::is_same_v<leaf_type, leaf_type>,
-                          "elastic: this selector has no select_on for this Backend");
+                          "elastic: this selector has no select_on for this Backend: select_on(backend, selector, "
+                          "storage, select_inputs<T>, workspace), in the selector's namespace");
         }
       });
     }

@@ -1,8 +1,7 @@
 // The Hopper kernel beside the portable one, on problems larger than the random ones: many items for each CTA, items of
 // one tile and of none, packed sequences with NaN around them, blocks of 64, chunks. Both must give the same to within
 // the rounding of 16-bit results, and the Hopper kernel the same bits twice.
-#include <elastic/cuda/portable/launch.cuh>
-#include <elastic/cuda/sm90/launch.cuh>
+#include <elastic/cuda/launch.cuh>
 
 #include <doctest/doctest.h>
 
@@ -17,13 +16,6 @@ using namespace elastic;
 using namespace elastic::testing;
 
 namespace {
-
-int capability() {
-  int major = 0, minor = 0;
-  cuda_call(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0), "cudaDeviceGetAttribute");
-  cuda_call(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, 0), "cudaDeviceGetAttribute");
-  return 10 * major + minor;
-}
 
 struct lengths {
   int batch, q_len, k_len, query_heads, kv_heads;
@@ -92,15 +84,16 @@ std::string differs(M const& mode, lengths const& n, float scale = 0) {
     return lse_view(of.data(), {slabs, n.query_heads, rows_q});
   };
 
+  auto const device = elastic::detail::current_device();
   elastic::detail::portable_launch<HeadDim>(mode, p, q.template view<T const>(), source, expected.template view<T>(),
-                                            lse_of(expected_lse), assignment, scratch, 0);
+                                            lse_of(expected_lse), assignment, scratch, device.number);
   auto const run = [&] {
     out.memory.write(out.host);
     std::vector<float> const nothing(lse_size, -1234.f);
     lse.write(nothing);
     bool const served =
         elastic::detail::sm90_launch<HeadDim>(mode, p, q.template view<T const>(), source, out.template view<T>(),
-                                              lse_of(lse), assignment, scratch, 0, capability());
+                                              lse_of(lse), assignment, scratch, device.number, device.capability);
     cuda_call(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
     return served;
   };
@@ -115,10 +108,10 @@ std::string differs(M const& mode, lengths const& n, float scale = 0) {
       std::memcmp(first_lse.data(), given_lse.data(), first_lse.size() * sizeof(float)) != 0)
     return "a second run gave other bits";
   double error = 0, norm = 0, worst = 0, worst_lse = 0;
-  std::size_t untouched = 0, row = std::size_t(n.query_heads) * HeadDim, slab = std::size_t(rows_q) * row;
+  std::size_t touched = 0, row = std::size_t(n.query_heads) * HeadDim, slab = std::size_t(rows_q) * row;
   for (std::size_t i = 0; i < given.size(); ++i) {
     if (!packed && i % slab / row < std::size_t(n.q_begin)) {
-      untouched += std::memcmp(&given[i], &out.host[i], sizeof(T)) != 0;
+      touched += std::memcmp(&given[i], &out.host[i], sizeof(T)) != 0;
       continue;
     }
     double const x = float(given[i]), y = float(wanted[i]);
@@ -127,7 +120,7 @@ std::string differs(M const& mode, lengths const& n, float scale = 0) {
     norm += y * y;
     worst = std::fmax(worst, std::fabs(x - y));
   }
-  if (untouched > 0) return "rows outside the chunk were written";
+  if (touched > 0) return "rows outside the chunk were written";
   for (std::size_t i = 0; i < given_lse.size(); ++i) {
     if (!packed && i % std::size_t(rows_q) < std::size_t(n.q_begin)) continue;
     double const x = given_lse[i], y = wanted_lse[i];
@@ -143,9 +136,7 @@ std::string differs(M const& mode, lengths const& n, float scale = 0) {
 
 bool no_hopper(char const* test) {
   if (device_missing(test)) return true;
-#ifdef ELASTIC_CUDA_SM90A
-  if (capability() == 90) return false;
-#endif
+  if (sm90_is_built && elastic::detail::current_device().capability == 90) return false;
   MESSAGE("skipped, no code for 9.0a or not compute capability 9.0: " << std::string(test));
   return true;
 }

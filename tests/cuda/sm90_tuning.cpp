@@ -22,19 +22,19 @@ TEST_CASE("tiles of every head dim fit") {
     int const bytes = sm90_tile_bytes(t, head_dim);
     INFO("head_dim " << head_dim << ": tile " << t.shape.rows << " x " << t.shape.columns << ", query slots "
                      << t.query_slots << ", turns " << (t.turns == sm90_turns::alternate ? "alternate" : "free") << ", "
-                     << bytes << " bytes of shared memory, registers " << t.producer_registers << " and "
-                     << t.consumer_registers);
+                     << bytes << " bytes of shared memory, registers " << sm90_producer_registers << " and "
+                     << sm90_consumer_registers);
     CHECK(bytes + 1024 + 4096 <= shared_bytes_of(90));  // alignment, items and barriers
     CHECK((t.query_slots == 1 || t.query_slots == sm90_item_slots));
     CHECK(t.shape.rows == sm90_consumers * sm90_consumer_rows);
     CHECK(128 % t.shape.columns == 0);
     CHECK(t.shape.columns % sm90_part_columns == 0);
     // The pool is what the launch gets: 168 registers of 384 threads.
-    CHECK(128 * (t.producer_registers + sm90_consumers * t.consumer_registers) <= 168 * sm90_threads);
-    CHECK(t.producer_registers % 8 == 0);
-    CHECK(t.consumer_registers % 8 == 0);
+    CHECK(128 * (sm90_producer_registers + sm90_consumers * sm90_consumer_registers) <= 168 * sm90_threads);
+    CHECK(sm90_producer_registers % 8 == 0);
+    CHECK(sm90_consumer_registers % 8 == 0);
     // Scores, output, and two buffers of probabilities of one thread.
-    CHECK(t.shape.columns / 2 + head_dim / 2 + 2 * t.shape.columns / 4 + 40 <= t.consumer_registers);
+    CHECK(t.shape.columns / 2 + head_dim / 2 + 2 * t.shape.columns / 4 + 40 <= sm90_consumer_registers);
   }
   CHECK(served == 5);  // all but 32
 }

@@ -69,7 +69,7 @@ TEST_CASE("after selection: what is listed against what full attention visits") 
 TEST_CASE("costs that are none are refused") {
   CHECK_NOTHROW(costs.check(true));
   CHECK_NOTHROW(cost_model{.listed = 1}.check(false));
-  CHECK_THROWS_WITH_AS(cost_model{}.check(false), doctest::Contains("costs_on(backend, selector)"), error);
+  CHECK_THROWS_WITH_AS(cost_model{}.check(false), doctest::Contains("costs_on(cpu{}, selector)"), error);
   CHECK_THROWS_AS(cost_model{.listed = 1}.check(true), error);
   for (float const bad : {-1.f, std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
     for (auto const cost : {&cost_model::select, &cost_model::select_row, &cost_model::select_once,

@@ -81,6 +81,15 @@ struct greedy_bits : mutant_of<M> {
   }
 };
 
+/// Forgets one key too many.
+template <span_mode M>
+struct eager : mutant_of<M> {
+  key_range forgets(where const& w, int position) const {
+    key_range const gone = this->original.forgets(w, position);
+    return {gone.begin, gone.end + 1};
+  }
+};
+
 /// Swapped alignment: positions count from the top left, consistently in tiles and keeps.
 template <span_mode M>
 struct top_left : mutant_of<M> {

@@ -1,7 +1,9 @@
-// cuda_call(cudaSomething(…), "cudaSomething"): throws cuda_error where the call failed. launch_dependent: a kernel
-// that may start before the one before it has ended.
+// cuda_call(cudaSomething(…), "cudaSomething"): throws cuda_error where the call failed. device_attribute,
+// ctas_at_once: what a device has room for. launch_dependent: a kernel that may start before the one before it has
+// ended.
 #pragma once
 
+#include <cstddef>
 #include <source_location>
 #include <type_traits>
 
@@ -17,6 +19,21 @@ inline void cuda_call(cudaError_t status, char const* name,
   cudaGetLastError();  // a refused launch must not be reported again by the next one
   throw cuda_error(name, at.file_name(), static_cast<int>(at.line()), static_cast<int>(status),
                    cudaGetErrorString(status));
+}
+
+inline int device_attribute(cudaDeviceAttr attribute, int device) {
+  int value = 0;
+  cuda_call(cudaDeviceGetAttribute(&value, attribute, device), "cudaDeviceGetAttribute");
+  return value;
+}
+
+/// CTAs of a kernel that the device runs at once.
+template <class Entry>
+int ctas_at_once(Entry const& entry, int threads, int bytes, int device) {
+  int residents = 0;
+  cuda_call(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&residents, entry, threads, static_cast<std::size_t>(bytes)),
+            "cudaOccupancyMaxActiveBlocksPerMultiprocessor");
+  return device_attribute(cudaDevAttrMultiProcessorCount, device) * (residents > 0 ? residents : 1);
 }
 
 /// Launches a kernel that may start before the one before it has ended, where it was compiled to wait for it.

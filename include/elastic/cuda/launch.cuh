@@ -28,10 +28,9 @@ inline cuda_device current_device() {
   require(!absent, "device", "none", "a CUDA device and its driver");
   cuda_call(status, "cudaGetDeviceCount");
   cuda_device device{};
-  int major = 0, minor = 0;
   cuda_call(cudaGetDevice(&device.number), "cudaGetDevice");
-  cuda_call(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device.number), "cudaDeviceGetAttribute");
-  cuda_call(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device.number), "cudaDeviceGetAttribute");
+  int const major = device_attribute(cudaDevAttrComputeCapabilityMajor, device.number);
+  int const minor = device_attribute(cudaDevAttrComputeCapabilityMinor, device.number);
   device.capability = 10 * major + minor;
   require(device.capability >= oldest_capability, "device",
           "compute capability " + std::to_string(major) + "." + std::to_string(minor), "8.0 or newer");

@@ -7,6 +7,7 @@
 
 #include <elastic/core/sequence.hpp>
 #include <elastic/core/workspace.hpp>
+#include <elastic/cuda/call.cuh>
 #include <elastic/cuda/ptx/dependent_launch.cuh>
 #include <elastic/modes/routed_tiles.hpp>
 #include <elastic/modes/tiles.hpp>
@@ -134,7 +135,7 @@ __device__ __forceinline__ int locate_head(Arguments const& a, int head, Item& i
 }
 
 /// Turns a number from the counter into an item. Skips heads that are shorter than their section's longest.
-/// For one thread, which keeps `number` and `section` from item to item.
+/// For one thread, which keeps `section` from item to item.
 template <class Kernel, class Arguments, class Item>
 __device__ __forceinline__ void next_item(Arguments const& a, unsigned number, int& section, Item& item) {
   work_plan const& plan = a.plan;
@@ -205,6 +206,21 @@ __global__ void __launch_bounds__(planned_at_once) plan_work(__grid_constant__ A
       }
     __syncthreads();
   }
+}
+
+/// Completes the arguments of a forward kernel, whose tile is settled, and launches the planning; returns the number of
+/// items. Where there are none, nothing is launched.
+template <class Kernel, class Arguments>
+int launch_plan(Arguments& a, int device, workspace scratch) {
+  problem const& p = a.shape;
+  a.first_tile = p.q_begin / a.tile.rows;
+  a.plan = bind_plan(p, sizeof(*a.out.data), device_attribute(cudaDevAttrL2CacheSize, device), scratch);
+  std::int64_t const items = std::int64_t{a.plan.heads} * (ceil_div(p.q_end, a.tile.rows) - a.first_tile);
+  require(items < (std::int64_t{1} << 31), "q", items, "fewer than 2^31 query tiles in all heads");
+  if (items <= 0) return 0;
+  plan_work<Kernel><<<1, planned_at_once, 0, static_cast<cudaStream_t>(p.stream)>>>(a);
+  cuda_call(cudaGetLastError(), "plan_work");
+  return static_cast<int>(items);
 }
 
 }  // namespace elastic::detail

@@ -7,6 +7,7 @@
 #include <type_traits>
 
 #include <elastic/modes/composite.hpp>
+#include <elastic/modes/forgets.hpp>
 #include <elastic/modes/tiles.hpp>
 
 namespace elastic {
@@ -29,6 +30,13 @@ concept says_score = requires { requires is_function_pointer<decltype(&M::score)
                      (!requires { &M::score; } && requires { &M::template score<float>; });
 template <class M>
 concept says_sink_logit = requires { requires is_function_pointer<decltype(&M::sink_logit)>; };
+
+template <class M>
+concept says_check = requires { requires is_function_pointer<decltype(&M::check)>; };
+template <class M>
+concept says_largest_tile = requires { requires is_function_pointer<decltype(&M::largest_tile)>; };
+template <class M>
+concept says_forgets = requires { requires is_function_pointer<decltype(&M::forgets)>; };
 
 template <class M>
 consteval bool hooks_fit();
@@ -54,6 +62,14 @@ consteval bool hooks_fit() {
                 "elastic: score of a Mode must be Real score(where, Real s, int q, int k) const, for float and double");
   static_assert(!says_sink_logit<M> || sink_logit_mode<M>,
                 "elastic: sink_logit of a Mode must be float sink_logit(where) const");
+  static_assert(
+      !says_check<M> || requires(M const& mode, problem const& p) { mode.check(p); },
+      "elastic: check of a Mode must be void check(problem) const");
+  static_assert(
+      !says_largest_tile<M> || requires(M const& mode) { tile_shape{mode.largest_tile()}; },
+      "elastic: largest_tile of a Mode must be tile_shape largest_tile() const");
+  static_assert(!says_forgets<M> || forgetful_mode<M>,
+                "elastic: forgets of a Mode must be key_range forgets(where, int position) const");
   if constexpr (composite_mode<M>)
     return hooks_of_parts_fit(static_cast<decltype(M::parts) const*>(nullptr));
   else if constexpr (requires { requires attention_mode<decltype(M::inner)>; })

@@ -8,7 +8,7 @@
 //   span_array<N> spans(where, q_tile, shape)     a few ranges by arithmetic,
 //   block_list list(where, q_tile, shape)         a list in memory, or
 //   neither: a bare predicate, every tile in bounds is partial.
-// Optional hooks, free when absent: score, sink_logit, kept_bits (all below).
+// Optional hooks, free when absent: score, sink_logit, kept_bits and check (all below), and forgets (forgets.hpp).
 #pragma once
 
 #include <concepts>

@@ -40,8 +40,8 @@ struct auto_dense {
                 "elastic: auto_dense compares the lengths of lists, and this selector writes none");
 
   Selector inner = {};
-  cost_model costs = {};              // costs_on(backend, selector), or the caller's own. A part of the mode: with the
-                                      // same costs every backend decides alike
+  cost_model costs = {};              // costs_on(…) of a backend (cost_model.hpp), or the caller's own. A part of the
+                                      // mode: with the same costs every backend decides alike
   std::optional<float> density = {};  // expected, of full attention's pairs: the share in listed blocks. Empty: the
                                       // decision comes after selection, where that can repay at all
 
@@ -52,7 +52,7 @@ struct auto_dense {
     std::int32_t* flags = nullptr;  // (batch, query_heads): not 0 where the head went dense
     int batch = 0;
     int query_heads = 0;
-    dense_choice choice = dense_choice::by_flags;  // all: the storage is empty; flags there are only by flags
+    dense_choice choice = dense_choice::by_flags;  // all: the storage is empty; flags is null but for by_flags
 
     dense_heads<selected_t<Selector>> selected() const {
       return {inner.selected(), {flags, {batch, query_heads}}, choice};
@@ -137,7 +137,9 @@ template <class Backend, class Selector, element T>
 void select_on(Backend const& backend, auto_dense<Selector> const& s,
                typename auto_dense<Selector>::storage const& storage, select_inputs<T> const& in, workspace scratch) {
   if constexpr (!requires { select_on(backend, s.inner, storage.inner, in, scratch); }) {
-    static_assert(!std::is_same_v<T, T>, "elastic: this selector has no select_on for this Backend");
+    static_assert(!std::is_same_v<T, T>,
+                  "elastic: this selector has no select_on for this Backend: select_on(backend, selector, storage, "
+                  "select_inputs<T>, workspace), in the selector's namespace");
   } else if (storage.choice != dense_choice::all) {
     select_on(backend, s.inner, storage.inner, in, scratch);
     if (storage.choice == dense_choice::none) return;

@@ -3,7 +3,8 @@
 // R query rows (of all heads) and a share `density` of the pairs in listed blocks
 //   full attention   P
 //   by selection     select_once + select_row · R + select · P  +  attend_row · R + listed · density · P
-// Backends say what they measured: costs_on(cpu{}, antidiagonal{}) in cpu/costs.hpp, likewise cuda/costs.hpp.
+// Backends say what they measured: costs_on(cpu{}, antidiagonal{}) in cpu/costs.hpp, and in cuda/costs.hpp, of
+// antidiagonal alone, costs_on(backend.kernel<T>(problem), antidiagonal{}).
 #pragma once
 
 #include <cmath>
@@ -67,8 +68,9 @@ struct cost_model {
   void check(bool partial_blocks) const {
     for (float const cost : {select, select_row, select_once, attend_row, listed, partial})
       require(std::isfinite(cost) && cost >= 0, "auto_dense.costs", cost, "finite costs, 0 or more");
-    require(listed > 0 && (partial > 0 || !partial_blocks), "auto_dense.costs", "no cost of a listed pair",
-            "a cost model: costs_on(backend, selector), or your own");
+    require(
+        listed > 0 && (partial > 0 || !partial_blocks), "auto_dense.costs", "no cost of a listed pair",
+        "a cost model: costs_on(cpu{}, selector), on CUDA costs_on(backend.kernel<T>(problem), selector), or your own");
   }
 };
 

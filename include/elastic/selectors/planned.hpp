@@ -11,8 +11,9 @@
 
 namespace elastic {
 
-template <attention_mode Mode>
+template <class Mode>
 struct planned {
+  static_assert(attention_mode<Mode>, "elastic: planned takes a mode that reads no data, not a selector");
   static_assert(routes<Mode> == 1, "elastic: plan the modes inside a hybrid, not the hybrid");
 
   Mode inner;
@@ -60,7 +61,7 @@ struct planned {
   }
 };
 
-template <attention_mode Mode>
+template <class Mode>
 planned(Mode) -> planned<Mode>;
 
 static_assert(selector<planned<block_sparse>>);

@@ -3,7 +3,8 @@
 //
 // Every mode:  tiles descend strictly and exist; a tile that is not visited keeps nothing admitted; a full
 //              tile keeps and admits every pair; a clipped tile keeps every admitted pair; partial tiles
-//              only where has_partial; kept_bits, where there is one, answers as keeps does.
+//              only where has_partial; kept_bits, where there is one, answers as keeps does; no query sees
+//              what is forgotten at its position or before.
 // Tight modes: every visited tile keeps something, and is no dearer than it has to be.
 #pragma once
 
@@ -45,6 +46,20 @@ tile_census census(M const& mode, where const& w, int q_tile, int k_tile, tile_s
   return seen;
 }
 
+/// Does a query see a key that is forgotten at its own position, or at an earlier query's? Of some pairs of queries.
+template <class M>
+std::string remembered_key(M const& mode, where const& w) {
+  for (int q = 0; q < w.q_len; q += 3) {
+    key_range const gone = forgotten_by(mode, w, w.position(q));
+    for (int later = q; later < w.q_len; later += 1 + (later - q))
+      for (int k = gone.begin; k < gone.end; ++k)
+        if (w.admits(later, k) && mode.keeps(w, later, k))
+          return "a query sees what was forgotten before it: query " + std::to_string(later) + ", key " +
+                 std::to_string(k) + ", forgotten at position " + std::to_string(w.position(q));
+  }
+  return {};
+}
+
 /// How a mode's tiles differ from the cheapest that are right.
 struct slack {
   long visited = 0;   // tiles visited
@@ -59,6 +74,7 @@ inline char const* name_of(tile_kind kind) {
 template <attention_mode M>
 std::string broken_law(M const& mode, where const& w, tile_shape shape, slack* measured = nullptr) {
   static_assert(elastic::detail::hooks_fit<M>());
+  if (std::string const remembered = remembered_key(mode, w); !remembered.empty()) return remembered;
   int const key_tiles = ceil_div(w.k_len, shape.columns);
   for (int q_tile = 0; q_tile < ceil_div(w.q_len, shape.rows); ++q_tile) {
     auto const tiles = tiles_of(mode, w, q_tile, shape);

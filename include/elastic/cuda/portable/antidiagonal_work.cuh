@@ -218,14 +218,10 @@ void launch_logsum_tiles(antidiagonal_arguments<T> const& a, Arguments const& of
   std::int64_t const tiles = std::int64_t{ceil_div(a.rows, shape.rows)} * ceil_div(a.pitch * a.piece, shape.columns) *
                              a.in.shape.batch * a.in.shape.query_heads;
   require(tiles < (std::int64_t{1} << 31), "q", tiles, "fewer than 2^31 tiles of folded queries and keys");
-  int processors = 0, residents = 0;
-  cuda_call(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device), "cudaDeviceGetAttribute");
-  cuda_call(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&residents, entry, threads, static_cast<std::size_t>(bytes)),
-            "cudaOccupancyMaxActiveBlocksPerMultiprocessor");
+  int const at_once = ctas_at_once(entry, threads, bytes, device);
   plan_antidiagonal<T><<<1, antidiagonal_plan_threads, 0, stream>>>(a, shape);
   cuda_call(cudaGetLastError(), "plan_antidiagonal");
-  auto const grid =
-      static_cast<unsigned>(minimum<std::int64_t>(tiles, std::int64_t{processors} * maximum(residents, 1)));
+  auto const grid = static_cast<unsigned>(minimum<std::int64_t>(tiles, at_once));
   entry<<<grid, static_cast<unsigned>(threads), static_cast<std::size_t>(bytes), stream>>>(of_entry);
   cuda_call(cudaGetLastError(), "antidiagonal_logsums");
 }

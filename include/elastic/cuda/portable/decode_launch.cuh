@@ -57,11 +57,6 @@ void decode_launch(M const& mode, problem const& p, heads_view<T const> const& q
   // The tail's arrays follow the number of warps and stages; 4 and 8 are the most.
   int const bytes = decode_tile_bytes(tiling, HeadDim) + decode_tail_bytes;
   cuda_call(cudaFuncSetAttribute(entry, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes), "cudaFuncSetAttribute");
-  int processors = 0, residents = 0;
-  cuda_call(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device), "cudaDeviceGetAttribute");
-  cuda_call(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&residents, entry, tiling.threads(),
-                                                          static_cast<std::size_t>(bytes)),
-            "cudaOccupancyMaxActiveBlocksPerMultiprocessor");
 
   workspace_cursor cursor(scratch.data());
   arguments a{mode, p, q, source, out, lse, assignment, bind_decode(p, cursor)};
@@ -70,7 +65,7 @@ void decode_launch(M const& mode, problem const& p, heads_view<T const> const& q
     require(a.plan.columns % decode_step == 0, "cache pages", run,
             "a multiple of " + std::to_string(decode_step) + " keys");
   }
-  a.plan.parts_most = minimum(processors * maximum(residents, 1), decode_parts);
+  a.plan.parts_most = minimum(ctas_at_once(entry, tiling.threads(), bytes, device), decode_parts);
   std::int64_t const tiles = std::int64_t{a.plan.bundles} * (ceil_div(p.k_len, a.plan.columns) + decode_start);
   require(tiles < (std::int64_t{1} << 31), "cache.table", tiles, "fewer than 2^31 key tiles in all heads");
 

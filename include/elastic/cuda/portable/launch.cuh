@@ -24,8 +24,6 @@ void portable_launch(M const& mode, problem const& p, heads_view<T const> const&
   using kernel = portable_kernel_for<M, T, HeadDim>;
   using arguments = forward_arguments<M, T, Source>;
   auto const entry = portable_forward<kernel, arguments>;
-  cudaStream_t const stream = static_cast<cudaStream_t>(p.stream);
-
   // The tiles are those of the architecture that the loaded code was compiled for.
   cudaFuncAttributes attributes;
   cuda_call(cudaFuncGetAttributes(&attributes, entry), "cudaFuncGetAttributes");
@@ -33,12 +31,6 @@ void portable_launch(M const& mode, problem const& p, heads_view<T const> const&
   int const bytes =
       portable_tile_bytes(tiling, HeadDim, sizeof(T)) + static_cast<int>(sizeof(typename kernel::shared_tail));
   cuda_call(cudaFuncSetAttribute(entry, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes), "cudaFuncSetAttribute");
-  int processors = 0, l2_bytes = 0, residents = 0;
-  cuda_call(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device), "cudaDeviceGetAttribute");
-  cuda_call(cudaDeviceGetAttribute(&l2_bytes, cudaDevAttrL2CacheSize, device), "cudaDeviceGetAttribute");
-  cuda_call(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&residents, entry, tiling.threads(),
-                                                          static_cast<std::size_t>(bytes)),
-            "cudaOccupancyMaxActiveBlocksPerMultiprocessor");
 
   arguments a{mode, p, q, source, out, lse, assignment, {}, tiling.shape, 0};
   if constexpr (lists_bind_tile<M>) {
@@ -48,17 +40,11 @@ void portable_launch(M const& mode, problem const& p, heads_view<T const> const&
   if (source.run() > 0)
     require(source.run() % a.tile.columns == 0, "cache pages", source.run(),
             "a multiple of " + std::to_string(a.tile.columns) + " keys");
-  a.first_tile = p.q_begin / a.tile.rows;
-  a.plan = bind_plan(p, sizeof(T), l2_bytes, scratch);
-
-  std::int64_t const items = std::int64_t{a.plan.heads} * (ceil_div(p.q_end, a.tile.rows) - a.first_tile);
-  require(items < (std::int64_t{1} << 31), "q", items, "fewer than 2^31 query tiles in all heads");
-  int const grid = static_cast<int>(minimum<std::int64_t>(items, std::int64_t{processors} * maximum(residents, 1)));
+  int const grid =
+      minimum(launch_plan<kernel>(a, device, scratch), ctas_at_once(entry, tiling.threads(), bytes, device));
   if (grid <= 0) return;
-  plan_work<kernel><<<1, planned_at_once, 0, stream>>>(a);
-  cuda_call(cudaGetLastError(), "plan_work");
   portable_forward<kernel><<<static_cast<unsigned>(grid), static_cast<unsigned>(tiling.threads()),
-                             static_cast<std::size_t>(bytes), stream>>>(a);
+                             static_cast<std::size_t>(bytes), static_cast<cudaStream_t>(p.stream)>>>(a);
   cuda_call(cudaGetLastError(), "portable_forward");
 }
 

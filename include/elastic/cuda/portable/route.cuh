@@ -316,11 +316,8 @@ void cuda_route_by_mlp(mlp_router const& router, heads_view<T const> const& keys
   }
   cudaFuncAttributes attributes;
   cuda_call(cudaFuncGetAttributes(&attributes, route_by_mlp<1, T>), "cudaFuncGetAttributes");
-  int bytes = 0, processors = 0;
-  cuda_call(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device.number),
-            "cudaDeviceGetAttribute");
-  cuda_call(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device.number),
-            "cudaDeviceGetAttribute");
+  int const bytes = device_attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, device.number);
+  int const processors = device_attribute(cudaDevAttrMultiProcessorCount, device.number);
   int const team = mlp_team_for(attributes.ptxVersion);
 
   // As few rows for a team as let all teams run at once: then they read the weights side by side. Clusters stay

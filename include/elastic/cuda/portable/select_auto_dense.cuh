@@ -27,7 +27,8 @@ __global__ void __launch_bounds__(dense_flag_threads)
     dense_flags(__grid_constant__ M const mode, __grid_constant__ cost_model const costs, std::int32_t* flags,
                 __grid_constant__ select_inputs<T> const in) {
   constexpr int warps = dense_flag_threads / 32;
-  __shared__ visited_tiles parts[warps];
+  __shared__ __align__(8) unsigned char memory[warps * sizeof(visited_tiles)];  // raw: its members have initialisers
+  auto* const parts = reinterpret_cast<visited_tiles*>(memory);
   problem const& p = in.shape;
   int const thread = static_cast<int>(threadIdx.x);
   int const batch = static_cast<int>(blockIdx.x) / p.query_heads, head = static_cast<int>(blockIdx.x) % p.query_heads;
@@ -52,7 +53,9 @@ template <int... HeadDims, class Selector, element T>
 void select_on(cuda_for<HeadDims...> const& backend, auto_dense<Selector> const& s,
                typename auto_dense<Selector>::storage const& storage, select_inputs<T> const& in, workspace scratch) {
   if constexpr (!requires { select_on(backend, s.inner, storage.inner, in, scratch); }) {
-    static_assert(!std::is_same_v<T, T>, "elastic: this selector has no select_on for this Backend");
+    static_assert(!std::is_same_v<T, T>,
+                  "elastic: this selector has no select_on for this Backend: select_on(backend, selector, storage, "
+                  "select_inputs<T>, workspace), in the selector's namespace");
   } else if (storage.choice != dense_choice::all) {
     select_on(backend, s.inner, storage.inner, in, scratch);
     if (storage.choice == dense_choice::none) return;

@@ -1,5 +1,5 @@
-// One lane of a warp that is all there (compute capability 9.0): where the compiler sees who was elected it does not
-// loop over the lanes to issue what one lane issues.
+// Elects one lane of a full warp (compute capability 9.0). Of `lane == 0` the compiler does not know that it is one
+// lane alone, and puts a loop over lanes around what it cannot issue for several, such as a bulk copy.
 #pragma once
 
 #include <cstdint>

@@ -56,8 +56,4 @@ __device__ __forceinline__ void wait_stores_read() { asm volatile("cp.async.bulk
 /// Everything of this thread's groups is written.
 __device__ __forceinline__ void wait_stores() { asm volatile("cp.async.bulk.wait_group 0;" ::: "memory"); }
 
-__device__ __forceinline__ void prefetch(CUtensorMap const* map) {
-  asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
-}
-
 }  // namespace elastic::ptx

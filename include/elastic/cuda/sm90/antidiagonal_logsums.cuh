@@ -46,7 +46,6 @@ struct sm90_logsum_kernel {
   static constexpr tile_shape shape{256, 192};
   static constexpr int consumer_rows = shape.rows / sm90_consumers;
   static constexpr int halves = consumer_rows / 64;  // a product of wgmma has 64 rows
-  static constexpr int producer_registers = 40, consumer_registers = 232;
 
   static constexpr int stages = 4;
   static constexpr int key_offset = panel_bytes(shape.rows);
@@ -75,10 +74,10 @@ struct sm90_logsum_kernel {
   arguments const& a;
   shared_type& shared;
   unsigned char* const memory;  // a multiple of 1024
-  unsigned turn = 0;            // steps before this one, of all tiles
+  unsigned number = 0;          // steps before this one, of all tiles
 
-  __device__ __forceinline__ unsigned stage() const { return turn % stages; }
-  __device__ __forceinline__ int parity() const { return static_cast<int>(turn / stages % 2); }
+  __device__ __forceinline__ unsigned stage() const { return number % stages; }
+  __device__ __forceinline__ int parity() const { return static_cast<int>(number / stages % 2); }
 
   __device__ __forceinline__ void load(sm90_logsum_item const& item, int phase, int column) {
     problem const& p = a.in.shape;
@@ -91,16 +90,16 @@ struct sm90_logsum_kernel {
                          item.query_head, item.batch, ptx::cache_policy::evict_normal);
     ptx::load_folded_box(to + key_offset, &a.keys[phase < p.k_len % stride], ready, column, item.key, phase,
                          item.kv_head, item.batch, ptx::cache_policy::evict_last);
-    ++turn;
+    ++number;
   }
 
-  /// By one warp; lane 0 alone counts turns.
+  /// By one warp; lane 0 alone counts steps.
   __device__ __forceinline__ void produce() {
     bool const leads = threadIdx.x % 32 == 0;
-    unsigned number = draw_antidiagonal(a);
+    unsigned drawn = draw_antidiagonal(a);
     for (int at = 0;; ++at) {
       sm90_logsum_item& item = shared.items[at % ring];
-      next_antidiagonal(a, shape, number, item);
+      next_antidiagonal(a, shape, drawn, item);
       __syncwarp();
       if (item.rows < 0) break;
       if (leads)
@@ -129,7 +128,7 @@ struct sm90_logsum_kernel {
       for (int i = 0; i < shape.columns / 2; ++i) product[m][i] = 0;
     int step = 0;
 #pragma unroll 1
-    for (; step < own; ++step, ++turn) {
+    for (; step < own; ++step, ++number) {
       std::uint32_t const at = stage() * (stage_bytes >> 4);
       ptx::wait(shared.ready[stage()], parity());
       ptx::fence_wgmma();
@@ -142,16 +141,16 @@ struct sm90_logsum_kernel {
                                               columns + at + column_step(k, shape.columns), true);
       ptx::end_wgmma_group();
       ptx::wait_wgmma<1>();
-      if (step > 0) release(turn - 1);
+      if (step > 0) release(number - 1);
     }
     ptx::wait_wgmma<0>();
 #pragma unroll
     for (int m = 0; m < halves; ++m) ptx::pin(product[m]);
-    if (own > 0) release(turn - 1);
+    if (own > 0) release(number - 1);
 #pragma unroll 1
-    for (; step < steps; ++step, ++turn) {
+    for (; step < steps; ++step, ++number) {
       ptx::wait(shared.ready[stage()], parity());
-      release(turn);
+      release(number);
     }
   }
 
@@ -190,10 +189,10 @@ struct sm90_logsum_kernel {
     }
     __syncthreads();
     if (warp < 4) {
-      ptx::give_registers_back<producer_registers>();
+      ptx::give_registers_back<sm90_producer_registers>();
       if (warp == 0) produce();
     } else {
-      ptx::take_registers<consumer_registers>();
+      ptx::take_registers<sm90_consumer_registers>();
       consume(warp / 4 - 1);
     }
   }

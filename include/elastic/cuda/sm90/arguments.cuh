@@ -1,5 +1,5 @@
-// Arguments of the Hopper kernel: those of every forward kernel, and the four tensor maps. A map may be read only
-// from a kernel's own parameters.
+// Arguments of the Hopper kernel: those of every forward kernel, and the four tensor maps, which are read from the
+// kernel's own parameters, so that no copy of them in memory has to be made visible.
 #pragma once
 
 #include <cuda.h>

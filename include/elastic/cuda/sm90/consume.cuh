@@ -1,7 +1,7 @@
-// A consumer warpgroup: 64 query rows of every item. It sees one endless stream of key stages. In each turn
+// A consumer warpgroup: 64 query rows of every item. It sees one endless stream of key stages. In each step
 //   S(next) = Q·Kᵀ and O += P·V run together, S first; while P·V still runs, P(next) comes from S(next).
-// P has two buffers, and two turns make one loop: stages are known at compile time, and no P moves. In a loop of one
-// turn P(next) became P, and ptxas gave both the same registers while the product still read them. An item's last card
+// P has two buffers, and two steps make one loop: stages are known at compile time, and no P moves. In a loop of one
+// step P(next) became P, and ptxas gave both the same registers while the product still read them. An item's last card
 // says that it ends; its successor's first product then runs beside its own last one.
 #pragma once
 
@@ -21,7 +21,7 @@ struct sm90_consumer {
 
   Arguments const& a;
   Shared& shared;
-  layout const& tiles;
+  layout const& memory;
   int const me;                                             // which warpgroup of consumers
   int const thread;                                         // in it
   float const factor;                                       // c = softmax_scale · log₂e; a hook scales by itself
@@ -33,13 +33,13 @@ struct sm90_consumer {
   ring_place slot{1, 1};  // of the current item
   int phase = 0;
   bool storing = false;       // the item before has not been handed back: its store may still read the slot
-  bool holds_values = false;  // of the turn before
+  bool holds_values = false;  // of the step before
   bool begins;                // the next keys are the first of an item, or there are none
 
   __device__ __forceinline__ sm90_consumer(Arguments const& arguments, Shared& s, layout const& l, int warpgroup, int t)
       : a(arguments),
         shared(s),
-        tiles(l),
+        memory(l),
         me(warpgroup),
         thread(t),
         factor(scoring_mode<mode_type> ? log2_e : a.shape.softmax_scale * log2_e),
@@ -62,7 +62,7 @@ struct sm90_consumer {
   /// Where queries have one slot: the next ones travel under the softmax of this item's last keys.
   __device__ __forceinline__ void release_queries(int flags) const {
     if constexpr (Kernel::one_query_slot)
-      if (flags & stage_ends) release(shared.queries_done);
+      if (flags & stage_ends_item) release(shared.queries_done);
   }
 
   /// Of this stage. The first warpgroup's first turn has nobody to wait for.
@@ -142,10 +142,10 @@ struct sm90_consumer {
     if constexpr (Kernel::one_query_slot)
       store_registers<head_dim, T>(a, item, at(), weight, output);
     else
-      store_output<head_dim, T>(a, item, me, thread, weight, output, tiles.queries(slot_of_item, me));
+      store_output<head_dim, T>(a, item, me, thread, weight, output, memory.queries(slot_of_item, me));
   }
 
-  // Keys are handed back before their card is read, which has two turns left.
+  // Keys are handed back before their card is read: a stage has two cards, in turn.
   __device__ __forceinline__ void hook(int stage, int parity) {
     if constexpr (scoring_mode<mode_type>)
       apply_hook(a.mode, shared.items[slot.at], read(shared.cards[parity ^ 1][stage]), at(), a.shape.softmax_scale,
@@ -157,7 +157,7 @@ struct sm90_consumer {
 
   /// Keys in `Stage`, values in the other one. False: that was the last.
   template <int Stage>
-  __device__ __forceinline__ bool turn(probabilities& now, probabilities& next) {
+  __device__ __forceinline__ bool step(probabilities& now, probabilities& next) {
     int const parity = Stage == 1 ? phase : phase ^ 1;
     if (storing) {
       if (thread == 0) ptx::wait_stores_read();
@@ -170,7 +170,7 @@ struct sm90_consumer {
     if (holds_values) release(shared.values_done[Stage]);
     if (rows.corrects) rows.correct(output);
 
-    bool const first = begins, stop = first && (flags_of(Stage, parity) & stage_last);
+    bool const first = begins, stop = first && (flags_of(Stage, parity) & stage_none);
     if (first && !stop) await_queries();
     await_turn(Stage);
     multiply_keys(Stage);  // after the last stage too, to no use: ptxas serialises a conditional wgmma
@@ -182,7 +182,7 @@ struct sm90_consumer {
     ptx::pin(scores);
     pass_turn();
     release(shared.keys_done[Stage]);
-    begins = flags & stage_ends;
+    begins = flags & stage_ends_item;
     release_queries(flags);
     if (!stop) hook(Stage, parity);
     if ((flags & stage_masked) || first) {
@@ -205,8 +205,8 @@ struct sm90_consumer {
   __device__ __forceinline__ void run() {
     ptx::wait(shared.keys_ready[0], 0);
     int const flags = flags_of(0, 0);
-    if (flags & stage_last) return;
-    begins = flags & stage_ends;
+    if (flags & stage_none) return;
+    begins = flags & stage_ends_item;
     probabilities even, odd;
     await_queries();
     await_turn(0);
@@ -222,8 +222,8 @@ struct sm90_consumer {
     rows.take<T>(scores, even, factor);
 #pragma unroll 1
     for (;; phase ^= 1) {
-      if (!turn<1>(even, odd)) break;
-      if (!turn<0>(odd, even)) break;
+      if (!step<1>(even, odd)) break;
+      if (!step<0>(odd, even)) break;
     }
     if (thread == 0) ptx::wait_stores();
   }

@@ -26,7 +26,7 @@ __device__ __forceinline__ float2 finish_rows(Arguments const& a, Item const& it
     sum += __shfl_xor_sync(~0u, sum, 1);
     sum += __shfl_xor_sync(~0u, sum, 2);
     float top = sum > 0 ? rows.highest[r] * factor : minus_infinity;  // in powers of two from here on
-    weights[r] = sum > 0 ? __fdividef(1, sum) : 0.f;                  // sum ≥ 1
+    weights[r] = sum > 0 ? __fdividef(1, sum) : 0.f;                  // about 1 or more
     if constexpr (sink_logit_mode<std::remove_cvref_t<decltype(a.mode)>>) {
       float const sink = a.mode.sink_logit(w) * log2_e;
       float const now = fmaxf(top, sink);

@@ -40,7 +40,7 @@ struct sm90_kernel {
     }
     __syncthreads();
     if (warpgroup == 0) {
-      ptx::give_registers_back<tiling.producer_registers>();
+      ptx::give_registers_back<sm90_producer_registers>();
       int const warp = __shfl_sync(~0u, static_cast<int>(threadIdx.x) / 32, 0);
       int const lane = static_cast<int>(threadIdx.x) % 32;
       if (warp == 0 && ptx::elect()) sm90_schedule<sm90_kernel>(a, shared, tiles);
@@ -48,7 +48,7 @@ struct sm90_kernel {
       if (warp == 1) loader.run_keys();
       if (warp == 2) loader.run_values();
     } else {
-      ptx::take_registers<tiling.consumer_registers>();
+      ptx::take_registers<sm90_consumer_registers>();
       sm90_consumer<sm90_kernel, Arguments, shared_type> consumer(a, shared, tiles, warpgroup - 1,
                                                                   static_cast<int>(threadIdx.x) % 128);
       consumer.run();

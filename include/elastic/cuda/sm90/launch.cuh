@@ -30,11 +30,16 @@ tile_shape sm90_tile_for(M const& mode) {
   return tile.rows < sm90_consumer_rows || tile.columns < sm90_part_columns ? tile_shape{0, 0} : tile;
 }
 
+/// Is there a kernel for these types?
+template <int HeadDim, class Source, class T>
+inline constexpr bool sm90_takes =
+    sm90_tiling_for(HeadDim).serves() && sizeof(T) == 2 && std::is_same_v<Source, plain_keys<T>>;
+
 /// Could the kernel serve this problem, were it compiled for sm_90a? By what the host sees alone.
 template <int HeadDim, class M, class Source, class T>
 bool sm90_serves(M const& mode, problem const& p, heads_view<T const> const& q, Source const& source,
                  heads_view<T> const& out) {
-  if constexpr (sm90_tiling_for(HeadDim).serves() && sizeof(T) == 2 && std::is_same_v<Source, plain_keys<T>>)
+  if constexpr (sm90_takes<HeadDim, Source, T>)
     return (scoring_mode<M> || p.softmax_scale >= 1e-20f) && sm90_tile_for<HeadDim>(mode).columns > 0 &&
            tensor_map_describes(q) && tensor_map_describes(source.k) && tensor_map_describes(source.v) &&
            tensor_map_describes(out);
@@ -48,34 +53,24 @@ bool sm90_launch(M const& mode, problem const& p, heads_view<T const> const& q, 
                  heads_view<T> const& out, lse_view const& lse, const_assignment_view const& assignment,
                  workspace scratch, int device, int capability) {
   if (capability != 90 || !sm90_serves<HeadDim>(mode, p, q, source, out)) return false;
-  if constexpr (sm90_tiling_for(HeadDim).serves() && sizeof(T) == 2 && std::is_same_v<Source, plain_keys<T>>) {
+  if constexpr (sm90_takes<HeadDim, Source, T>) {
     using kernel = sm90_kernel<M, T, HeadDim>;
     using arguments = sm90_arguments<M, T>;
     auto const entry = sm90_forward<kernel, arguments>;
     if (!compiled_for_sm90a(entry) || tensor_map_encoder() == nullptr) return false;
-    cudaStream_t const stream = static_cast<cudaStream_t>(p.stream);
     int const bytes = sm90_tile_bytes(kernel::tiling, HeadDim) + 1024;
     cuda_call(cudaFuncSetAttribute(entry, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes), "cudaFuncSetAttribute");
-    int processors = 0, l2_bytes = 0;
-    cuda_call(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device), "cudaDeviceGetAttribute");
-    cuda_call(cudaDeviceGetAttribute(&l2_bytes, cudaDevAttrL2CacheSize, device), "cudaDeviceGetAttribute");
-
     tile_shape const tile = sm90_tile_for<HeadDim>(mode);
-    arguments a{{mode, p, q, source, out, lse, assignment, {}, tile, p.q_begin / tile.rows},
+    arguments a{{mode, p, q, source, out, lse, assignment, {}, tile, 0},
                 make_tensor_map(q, sm90_consumer_rows),
                 make_tensor_map(source.k, tile.columns),
                 make_tensor_map(source.v, tile.columns),
                 make_tensor_map(out, sm90_consumer_rows)};
-    a.plan = bind_plan(p, sizeof(T), l2_bytes, scratch);
-
-    std::int64_t const items = std::int64_t{a.plan.heads} * (ceil_div(p.q_end, tile.rows) - a.first_tile);
-    require(items < (std::int64_t{1} << 31), "q", items, "fewer than 2^31 query tiles in all heads");
-    int const grid = static_cast<int>(minimum<std::int64_t>(items, processors));
-    if (grid <= 0) return true;
-    plan_work<kernel><<<1, planned_at_once, 0, stream>>>(a);
-    cuda_call(cudaGetLastError(), "plan_work");
-    launch_dependent(sm90_forward<kernel, arguments>, dim3(static_cast<unsigned>(grid)), sm90_threads, bytes, stream,
-                     true, "sm90_forward", a);
+    int const grid =
+        minimum(launch_plan<kernel>(a, device, scratch), device_attribute(cudaDevAttrMultiProcessorCount, device));
+    if (grid > 0)
+      launch_dependent(entry, dim3(static_cast<unsigned>(grid)), sm90_threads, bytes,
+                       static_cast<cudaStream_t>(p.stream), true, "sm90_forward", a);
   }
   return true;
 }

@@ -22,14 +22,14 @@ struct sm90_loader {
 
   Arguments const& a;
   Shared& shared;
-  layout const& tiles;
+  layout const& memory;
   int const lane;
-  bool const split;     // a stage holds two tiles of 64 keys
-  ring_place at{0, 1};  // in the stages of keys, or of values
+  bool const split;       // a stage holds two tiles of 64 keys
+  ring_place ring{0, 1};  // in the stages of keys, or of values
   int tail_parity = 0;
 
   __device__ __forceinline__ sm90_loader(Arguments const& arguments, Shared& s, layout const& l, int own_lane)
-      : a(arguments), shared(s), tiles(l), lane(own_lane), split(tile_of<Kernel>(arguments).columns < columns) {}
+      : a(arguments), shared(s), memory(l), lane(own_lane), split(tile_of<Kernel>(arguments).columns < columns) {}
 
   /// Keys of a tile.
   __device__ __forceinline__ int part() const { return split ? sm90_part_columns : columns; }
@@ -60,7 +60,8 @@ struct sm90_loader {
   __device__ __forceinline__ found find(item_type const& item, int number) const {
     int const bits = part() == 64 ? 6 : 7;
     tile const t = number < item.count ? item.tiles[number] : tile{-1, tile_kind::clipped};
-    int row = static_cast<int>(a.source.k.extents[1]), limit = 0, flags = number + 1 >= item.count ? stage_ends : 0;
+    int row = static_cast<int>(a.source.k.extents[1]), limit = 0,
+        flags = number + 1 >= item.count ? stage_ends_item : 0;
     if (static_cast<unsigned>(t.index) <= static_cast<unsigned>(item.w.k_len - 1) >> bits) {
       row = item.k_start + (t.index << bits);
       limit = minimum(part(), item.w.k_len - (t.index << bits));
@@ -103,11 +104,11 @@ struct sm90_loader {
       card.first[h] = t.row - p.k_start + before;
       card.limit[h] = minimum(t.limit() - before, sm90_part_columns);
     }
-    ptx::wait(shared.keys_done[at.at], at.parity);
+    ptx::wait(shared.keys_done[ring.at], ring.parity);
     if (ptx::elect()) {
-      copy(&a.keys, tiles.keys(at.at), shared.keys_ready[at.at], p, s);
-      shared.cards[at.parity][at.at] = card;
-      ptx::arrive_expecting(shared.keys_ready[at.at], layout::stage_bytes);
+      copy(&a.keys, memory.keys(ring.at), shared.keys_ready[ring.at], p, s);
+      shared.cards[ring.parity][ring.at] = card;
+      ptx::arrive_expecting(shared.keys_ready[ring.at], layout::stage_bytes);
     }
   }
 
@@ -116,10 +117,10 @@ struct sm90_loader {
     if (a.shape.packed())
 #pragma unroll
       for (int h = 0; h < halves; ++h) cut |= s.tiles[h].limit() > 0 && s.tiles[h].limit() < part();
-    ptx::mbarrier& landed = cut ? shared.tail_landed : shared.values_ready[at.at];
-    ptx::wait(shared.values_done[at.at], at.parity);
+    ptx::mbarrier& landed = cut ? shared.tail_landed : shared.values_ready[ring.at];
+    ptx::wait(shared.values_done[ring.at], ring.parity);
     if (ptx::elect()) {
-      copy(&a.values, tiles.values(at.at), landed, p, s);
+      copy(&a.values, memory.values(ring.at), landed, p, s);
       ptx::arrive_expecting(landed, layout::stage_bytes);
     }
     if (cut) {
@@ -128,10 +129,10 @@ struct sm90_loader {
 #pragma unroll
       for (int h = 0; h < halves; ++h)
         if (int const begin = h * sm90_part_columns, limit = s.tiles[h].limit(); limit > 0)
-          clear_rows(tiles.values(at.at), begin + limit, begin + part());
+          clear_rows(memory.values(ring.at), begin + limit, begin + part());
       ptx::fence_async();
       __syncwarp();
-      if (lane == 0) ptx::arrive(shared.values_ready[at.at]);
+      if (lane == 0) ptx::arrive(shared.values_ready[ring.at]);
     }
   }
 
@@ -156,7 +157,7 @@ struct sm90_loader {
       int const count = maximum(item.count, 1), step = split ? 2 : 1;
       found own;
 #pragma unroll 1
-      for (int i = 0; i < count; i += step, at.advance()) {
+      for (int i = 0; i < count; i += step, ring.advance()) {
         if (i % 32 == 0) own = find(item, i + lane);
         __syncwarp();  // a lane that fell a phase behind would wait for ever
         load(p, tell(own, i % 32));
@@ -167,10 +168,10 @@ struct sm90_loader {
 
   __device__ __forceinline__ void run_keys() {
     walk([this](place const& p, stage const& s) { load_keys(p, s); });
-    ptx::wait(shared.keys_done[at.at], at.parity);
+    ptx::wait(shared.keys_done[ring.at], ring.parity);
     if (lane == 0) {
-      shared.cards[at.parity][at.at].flags = stage_last;
-      ptx::arrive(shared.keys_ready[at.at]);
+      shared.cards[ring.parity][ring.at].flags = stage_none;
+      ptx::arrive(shared.keys_ready[ring.at]);
     }
   }
 

@@ -16,8 +16,6 @@ struct fragment_place {
   __device__ __forceinline__ fragment_place(int warpgroup, int thread)
       : row0(warpgroup * sm90_consumer_rows + thread / 32 * 16 + thread % 32 / 4), column(thread % 4 * 2) {}
   __device__ __forceinline__ int row(int r) const { return row0 + 8 * r; }
-  /// Of the warp.
-  __device__ __forceinline__ int first_row() const { return row0 / 16 * 16; }
 };
 
 /// Queries and keys outside are asked as the last ones inside.

@@ -29,10 +29,10 @@ __device__ __forceinline__ void place_keys(Arguments const&, sm90_item<M>& item,
 
 /// What consumers are told of a key stage. They know nothing of spans, lists or counts: items run into each other.
 enum stage_flags : int {
-  stage_masked = 1,  // bounds cut it, or keeps does
-  stage_asks = 2,    // and 4: keeps has to be asked in this half
-  stage_ends = 8,    // the last of an item: the next one begins another
-  stage_last = 16,   // there is none: stop
+  stage_masked = 1,     // bounds cut it, or keeps does
+  stage_asks = 2,       // and 4: keeps has to be asked in this half
+  stage_ends_item = 8,  // the next one begins another item
+  stage_none = 16,      // there is none: stop
 };
 
 /// The keys of a stage, by halves of 64.

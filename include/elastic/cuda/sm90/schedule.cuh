@@ -1,6 +1,7 @@
 // The scheduler: one thread that draws items, works out their tiles, and has their queries loaded. It is one item ahead
-// of the consumers, and has drafted the one after that: half a dozen loads, each for the address of the next, that a
-// short item does not last for. The draft lies in shared memory: in the thread's own few registers it would not fit.
+// of the consumers, and has drafted the one after that: to find an item takes half a dozen loads, each for the address
+// of the next, which is longer than a short item lasts. The draft lies in shared memory: in the thread's own few
+// registers it would not fit.
 #pragma once
 
 #include <elastic/cuda/ptx/dependent_launch.cuh>
@@ -20,7 +21,7 @@ __device__ __forceinline__ void copy_item(sm90_item<M> const& from, sm90_item<M>
 
 template <class Kernel, class Arguments, class Shared>
 __device__ __forceinline__ void sm90_schedule(Arguments const& a, Shared& shared,
-                                              typename Kernel::layout const& tiles) {
+                                              typename Kernel::layout const& memory) {
   ring_place slot{0, 1};
   int section = 0;
   ptx::wait_for_prerequisites();  // the plan; and all others wait for the first item
@@ -43,7 +44,7 @@ __device__ __forceinline__ void sm90_schedule(Arguments const& a, Shared& shared
     int const slab = a.shape.packed() ? 0 : next.w.batch;
     for (int w = 0; w < sm90_consumers; ++w)
       for (int panel = 0; panel < panels_of(Kernel::head_dim); ++panel)
-        ptx::load_box(tiles.queries(slot.at, w) + panel * panel_bytes(sm90_consumer_rows), &a.queries,
+        ptx::load_box(memory.queries(slot.at, w) + panel * panel_bytes(sm90_consumer_rows), &a.queries,
                       shared.queries_ready[slot.at], panel * panel_columns,
                       next.q_start + next.first + w * sm90_consumer_rows, next.w.query_head, slab,
                       ptx::cache_policy::evict_first);

@@ -16,7 +16,7 @@
 
 namespace elastic::detail {
 
-/// Strides have to be positive, multiples of 16 bytes, and below 2^40 bytes; extents 1 to 2^32.
+/// Strides have to be positive, multiples of 16 bytes, and below 2^40 bytes; extents 1 to 2^31 − 1.
 template <class T>
 bool tensor_map_describes(heads_view<T> const& view) {
   if (view.data == nullptr || reinterpret_cast<std::uintptr_t>(view.data) % 16 != 0) return false;

@@ -23,8 +23,6 @@ struct sm90_tiling {
   tile_shape shape;  // queries × keys; no head dim: not served
   int query_slots;
   sm90_turns turns;
-  int producer_registers;
-  int consumer_registers;
 
   ELASTIC_HOST_DEVICE constexpr bool serves() const { return shape.rows > 0; }
 };
@@ -32,6 +30,8 @@ struct sm90_tiling {
 inline constexpr int sm90_consumers = 2;  // warpgroups of 128 threads, 64 query rows each
 inline constexpr int sm90_consumer_rows = 64;
 inline constexpr int sm90_threads = 128 * (1 + sm90_consumers);
+inline constexpr int sm90_producer_registers = 40;  // of a thread, where 168 are what all have at first
+inline constexpr int sm90_consumer_registers = 232;
 inline constexpr int sm90_stages = 2;
 inline constexpr int sm90_item_slots = 2;  // items, with their queries or without
 
@@ -43,16 +43,16 @@ inline constexpr int sm90_part_columns = 64;
 ELASTIC_HOST_DEVICE constexpr sm90_tiling sm90_tiling_for(int head_dim) {
   switch (head_dim) {
     case 64:
-      return {{128, 128}, 2, sm90_turns::alternate, 40, 232};
+      return {{128, 128}, 2, sm90_turns::alternate};
     case 96:
     case 128:
-      return {{128, 128}, 2, sm90_turns::free, 40, 232};
+      return {{128, 128}, 2, sm90_turns::free};
     case 192:
-      return {{128, 64}, 2, sm90_turns::free, 40, 232};
+      return {{128, 64}, 2, sm90_turns::free};
     case 256:
-      return {{128, 64}, 1, sm90_turns::free, 40, 232};
+      return {{128, 64}, 1, sm90_turns::free};
     default:
-      return {{0, 0}, 0, sm90_turns::free, 0, 0};
+      return {{0, 0}, 0, sm90_turns::free};
   }
 }
 
