@@ -36,6 +36,20 @@ struct chunked_selector : idle_selector {
 };
 static_assert(selector<chunked_selector>);
 
+/// A selector that needs no memory, and says how much scratch it was given.
+struct scratch_asker {
+  static inline std::size_t seen = 0;
+  struct storage {
+    full selected() const { return {}; }
+  };
+  storage bind(problem const&, workspace_cursor&) const { return {}; }
+  void check(problem const&) const {}
+};
+void select_on(cpu const&, scratch_asker const&, scratch_asker::storage const&, select_inputs<float> const&,
+               workspace scratch) {
+  scratch_asker::seen = scratch.size();
+}
+
 /// A valid call with everything in it, to be spoiled in one place.
 template <class M>
 struct call {
@@ -418,6 +432,39 @@ TEST_CASE("what is written twice, or over what is read") {
     x.cache.v_pages.data = x.pages.data();
     x.out.view.data = x.pages.data();
   });
+}
+
+TEST_CASE("what is written over what a step reads beside tensors") {
+  auto const lse_at = [](plain& x, std::vector<std::int32_t>& read) {
+    x.lse.view.data = reinterpret_cast<float*>(read.data());
+  };
+  refused<full>({"forward", "decode"}, "lse: got memory of assignment", [&](plain& x) { lse_at(x, x.routes); });
+  refused<full>({"forward", "decode"}, "out: got memory of workspace",
+                [](plain& x) { x.space = std::as_writable_bytes(std::span(x.out.memory)); });
+  refused<full>({"decode"}, "lse: got memory of cache.table", [&](plain& x) { lse_at(x, x.table); });
+  refused<full>({"decode"}, "lse: got memory of cache.k_lengths", [&](plain& x) { lse_at(x, x.lengths); });
+  for (bool const queries : {true, false})
+    refused<full>(
+        {"forward", "call"},
+        queries ? "lse: got memory of options.cu_seqlens_q" : "lse: got memory of options.cu_seqlens_k",
+        [&](plain& x) { lse_at(x, queries ? x.starts_q : x.starts_k); }, {}, true);
+  refused<full>({"route"}, "assignment: got memory of k_pre_rope",
+                [](plain& x) { x.assignment.data = reinterpret_cast<std::int32_t*>(x.k.memory.data()); });
+  refused<full>({"route"}, "workspace: got memory of q",
+                [](plain& x) { x.space = std::as_writable_bytes(std::span(x.q.memory)); });
+  refused<full>({"route"}, "workspace: got memory of assignment",
+                [](plain& x) { x.space = std::as_writable_bytes(std::span(x.routes)); });
+  refused<idle_selector>({"select"}, "workspace: got memory of k",
+                         [](selecting& x) { x.space = std::as_writable_bytes(std::span(x.k.memory)); });
+}
+
+TEST_CASE("a workspace that ends before its first aligned byte leaves no scratch memory") {
+  call<scratch_asker> x;
+  alignas(workspace_alignment) std::byte memory[8];
+  x.space = {memory + 1, 7};
+  scratch_asker::seen = 1;
+  x.run("select");
+  CHECK(scratch_asker::seen == 0);
 }
 
 TEST_CASE("a workspace of some size that is nowhere") {

@@ -13,20 +13,13 @@
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
 
+#include <elastic/core/printable.hpp>
+
 #include "parameters.hpp"
 
 namespace examples {
 
-/// Control characters as \x0d and so on: names and files are foreign, and a terminal obeys them.
-inline std::string printable(std::string_view text) {
-  std::string shown;
-  for (char const c : text)
-    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f)
-      shown += fmt::format("\\x{:02x}", static_cast<unsigned>(c));
-    else
-      shown += c;
-  return shown;
-}
+using detail::printable;
 
 template <class T>
 struct number_in {

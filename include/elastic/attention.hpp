@@ -13,10 +13,10 @@
 //   attend.decode(q, cache, out, lse, assignment, memory, options);
 //
 // What select left serves the very shapes and the assignment that it was given: of another shape, forward finds the
-// wrong lists; a head that another route sends to a selector afterwards finds empty rows, and sees no key. Outputs
-// share no memory with inputs; where both are dense that is checked. Input is finite, with sums below the largest float
-// (3e38): Σ|q·k| over head_dim, before and after the scale, and |v| times the number of keys that a row sees. Past that
-// outputs may be ±∞ or NaN.
+// wrong lists; a head that another route sends to a selector afterwards finds empty rows, and sees no key. What is
+// written (outputs, workspace, assignment) shares no memory with what is read; where both are dense that is checked,
+// but for what a mode points to. Input is finite, with sums below the largest float (3e38): Σ|q·k| over head_dim,
+// before and after the scale, and |v| times the number of keys that a row sees. Past that outputs may be ±∞ or NaN.
 #pragma once
 
 #include <cstddef>
@@ -187,6 +187,15 @@ class attention {
              options const& o = {}) const {
     problem const p = detail::make_route_problem(in, const_assignment_view(assignment), o, Backend::on_host);
     detail::check_distinct("assignment", assignment);
+    auto const check_apart_from = [&](char const* name, auto const& tensor) {
+      detail::check_apart("assignment", assignment, name, tensor);
+      detail::check_apart("workspace", detail::view_of(memory), name, tensor);
+    };
+    check_apart_from("k_pre_rope", in.k_pre_rope);
+    check_apart_from("q", in.q);
+    check_apart_from("k", in.k);
+    check_apart_from("v", in.v);
+    detail::check_apart("workspace", detail::view_of(memory), "assignment", assignment);
     check_router(router_, p, routes<Mode>);
     if constexpr (head_router<Router> && Backend::on_host) {
       std::vector<std::int32_t> chosen;
@@ -219,6 +228,9 @@ class attention {
       using E = std::remove_const_t<T>;
       problem const p = shape(q, k, o);
       check_routes(p, assignment);
+      detail::check_apart("workspace", detail::view_of(memory), "q", q);
+      detail::check_apart("workspace", detail::view_of(memory), "k", k);
+      detail::check_apart("workspace", detail::view_of(memory), "assignment", assignment);
       workspace_cursor cursor = start(p, memory);
       auto const bound = bind_storage(mode_, p, cursor);
       workspace const scratch = rest_of(memory, cursor);
@@ -254,6 +266,10 @@ class attention {
     check_outputs<E>(p, q, out, lse);
     check_outputs_apart(out, lse, "k", k);
     check_outputs_apart(out, lse, "v", v);
+    check_outputs_apart(out, lse, "options.cu_seqlens_q", detail::view_of(o.cu_seqlens_q));
+    check_outputs_apart(out, lse, "options.cu_seqlens_k", detail::view_of(o.cu_seqlens_k));
+    check_outputs_apart(out, lse, "assignment", assignment);
+    check_outputs_apart(out, lse, "workspace", detail::view_of(memory));
     check_routes(p, assignment);
     workspace_cursor cursor = start(p, memory);
     auto const bound = bind_storage(mode_, p, cursor);
@@ -297,6 +313,10 @@ class attention {
     check_outputs<E>(p, q, out, lse);
     check_outputs_apart(out, lse, "cache.k_pages", cache.k_pages);
     check_outputs_apart(out, lse, "cache.v_pages", cache.v_pages);
+    check_outputs_apart(out, lse, "cache.table", cache.table);
+    check_outputs_apart(out, lse, "cache.k_lengths", cache.k_lengths);
+    check_outputs_apart(out, lse, "assignment", assignment);
+    check_outputs_apart(out, lse, "workspace", detail::view_of(memory));
     check_routes(p, assignment);
     check_workspace(memory, decode_bytes(p), "decode_bytes");
     with_decode_mode(o, [&](auto const& mode) {
@@ -434,7 +454,7 @@ class attention {
   workspace_cursor start(problem const& p, workspace memory) const {
     check_workspace(memory, bytes_of(p, p.q_end - p.q_begin),
                     "workspace_bytes), or fewer query rows at once (chunk_rows");
-    return workspace_cursor(aligned(memory));
+    return workspace_cursor(aligned(memory).data());
   }
 
   static void check_workspace(workspace memory, std::size_t needed, char const* told_by) {
@@ -444,14 +464,16 @@ class attention {
             "data for " + std::to_string(needed) + " bytes");
   }
 
-  static std::byte* aligned(workspace memory) {
-    auto const at = reinterpret_cast<std::uintptr_t>(memory.data());
-    return memory.data() + (workspace_alignment - at % workspace_alignment) % workspace_alignment;
+  /// The workspace from its first aligned byte on; empty where there is none.
+  static workspace aligned(workspace memory) {
+    std::size_t const past = reinterpret_cast<std::uintptr_t>(memory.data()) % workspace_alignment;
+    std::size_t const skipped = past == 0 ? 0 : workspace_alignment - past;
+    return skipped < memory.size() ? memory.subspan(skipped) : workspace();
   }
 
   static workspace rest_of(workspace memory, workspace_cursor const& cursor) {
-    std::byte* const from = aligned(memory) + cursor.used();
-    return {from, static_cast<std::size_t>(memory.data() + memory.size() - from)};
+    workspace const all = aligned(memory);
+    return cursor.used() < all.size() ? all.subspan(cursor.used()) : workspace();
   }
 
   void check_routes(problem const& p, const_assignment_view const& assignment) const {

@@ -154,6 +154,22 @@ TEST_CASE("views whose size leaves 64 bits are refused by a stride") {
   CHECK_THROWS_AS(detail::check_view("x", dense(2, many, many, 256)), error);
 }
 
+TEST_CASE("offsets of packed sequences that the host cannot read are counted, and aligned") {
+  heads_view<float const> const q(nullptr, {1, 0, 1, 32});
+  std::vector<std::int32_t> const starts(3);
+  auto const problem_of = [&](std::int32_t const* data, std::size_t size) {
+    options o;
+    o.cu_seqlens_q = o.cu_seqlens_k = {data, size};
+    o.max_q_len = o.max_k_len = 0;
+    return make_problem<float>(q, q, o, false);
+  };
+  CHECK(problem_of(starts.data(), 3).batch == 2);
+  CHECK_THROWS_WITH_AS(problem_of(starts.data(), (std::size_t{1} << 32) + 2),
+                       doctest::Contains("options.cu_seqlens_q: got (4294967298)"), error);
+  auto const* const past = reinterpret_cast<std::int32_t const*>(reinterpret_cast<std::uintptr_t>(starts.data()) + 1);
+  CHECK_THROWS_WITH_AS(problem_of(past, 2), doctest::Contains("1 bytes past an aligned address"), error);
+}
+
 TEST_CASE("heads of all sequences fit an int") {
   heads_view<float const> const q(nullptr, {100000, 0, 30000, 32});
   CHECK_THROWS_WITH_AS(make_problem<float>(q, q), doctest::Contains("q heads: got 100000 sequences of 30000"), error);

@@ -29,6 +29,18 @@ TEST_CASE("the backend says which kernel decodes") {
   CHECK(gpu{}.decode_kernel<bfloat16>(full{}, p) != cuda_kernel::portable_decode);
 }
 
+TEST_CASE("plans that leave an int are refused, large ones are not") {
+  problem p;
+  p.kv_heads = 1;
+  p.q_len = 16;
+  p.head_dim = 64;
+  p.query_heads = 1 << 28;
+  CHECK(cuda_for<64>{}.decode_bytes(p) > std::size_t{1} << 40);
+  p.batch = p.query_heads;
+  p.query_heads = 16;
+  CHECK_THROWS_WITH_AS(cuda_for<64>{}.decode_bytes(p), doctest::Contains("bundles"), error);
+}
+
 TEST_CASE("decode refuses before any launch, without a device too") {
   alignas(256) static std::byte memory[1 << 19], result[256];
   auto* const fake = reinterpret_cast<elastic::half*>(memory);

@@ -166,6 +166,16 @@ TEST_CASE("packed sequences and chunks of query rows") {
   report(count);
 }
 
+TEST_CASE("keys in more pieces than an int counts in eight rows are refused") {
+  problem p;
+  p.q_len = p.q_end = 16;
+  p.k_len = (1 << 28) + 1;
+  p.head_dim = 64;
+  CHECK_NOTHROW(scratch_bytes_on(gpu{}, antidiagonal{.block = 16, .stride = 16}, p));
+  CHECK_THROWS_WITH_AS(scratch_bytes_on(gpu{}, antidiagonal{.block = 1, .stride = 1}, p), doctest::Contains("pieces"),
+                       error);
+}
+
 TEST_CASE("whatever cu_seqlens hold, nothing is read or written outside") {
   if (device_missing("whatever cu_seqlens hold, nothing is read or written outside")) return;
   dice r(9);

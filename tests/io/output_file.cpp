@@ -104,6 +104,7 @@ TEST_CASE("what takes no file is refused, and stays as it was") {
   CHECK(refused(folder / "f/", "a place where a file can be written"));
   CHECK(refused(folder / "to_come/", "a place where a file can be written"));
   CHECK(refused("", "a place where a file can be written"));
+  CHECK(refused(folder / std::string("f\0g", 3), "a place where a file can be written"));
   CHECK(contents(folder / "f") == "old");
   CHECK(folder.entries() == entries);
 }

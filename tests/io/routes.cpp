@@ -85,6 +85,7 @@ TEST_CASE("malformed tables are refused, naming the line") {
   CHECK(names(text("1 nan\n"), "finite"));
   CHECK(names(text("1 1e999\n"), "line 1"));
   CHECK(names(text("1.5.2"), "1.5.2"));
+  CHECK(names(text("0 1\r1 0\r"), "line 1"));  // line ends of no system that is left
   CHECK(names(text(""), "empty table"));
   CHECK(names(text("# nothing\n\n"), "empty table"));
   auto const json = [](char const* t) { return message_of([&] { route_table::from_json(t, "heads.json"); }); };
@@ -94,6 +95,8 @@ TEST_CASE("malformed tables are refused, naming the line") {
   CHECK(names(json("{}"), "got object"));
   CHECK(names(json("[[1, 0"), "no valid JSON"));
   CHECK(names(json("[]"), "empty table"));
+  CHECK(names(message_of([] { route_table::from_json(std::string("[[1, 0]]\0 [", 11), "heads.json"); }),
+              "no valid JSON"));
   CHECK(names(json("[[], []]"), "no numbers"));
   CHECK(names(message_of([] { routes_router(route_table::from_text("0.5 1")); }), "whole numbers"));
   CHECK(names(message_of([] { routes_router(route_table::from_text("-1 1")); }), "whole numbers"));

@@ -35,6 +35,8 @@ TEST_CASE("an assignment of another shape, or of routes that do not exist, is re
   CHECK_THROWS_WITH_AS(route({}), "elastic: given_router.assignment: got 0 × 0 routes, expected 2 × 3", error);
   CHECK_THROWS_WITH_AS(route(const_assignment_view(given.data(), {2, 3})),
                        "elastic: given_router.assignment: got 2, expected 0 to 1", error);
+  CHECK_THROWS_WITH_AS(route(const_assignment_view(given.data(), {2, 3}, {1, std::int64_t{1} << 62})),
+                       doctest::Contains("given_router.assignment: got strides whose offsets overflow"), error);
   CHECK(routes == std::vector<std::int32_t>(6, -1));
 }
 

@@ -382,6 +382,7 @@ TEST_CASE("weights of no size or of an endless one, layers that there are not, e
     CHECK_THROWS_AS(mlp_weights::untrained(bad, 1), error);
     CHECK_THROWS_AS(mlp_weights::untrained(32, 1, bad), error);
   }
+  CHECK_THROWS_WITH_AS(mlp_weights::untrained(256, 1, 4096), doctest::Contains("4294967296 weights"), error);
   mlp_weights const one = mlp_weights::untrained(32, 1), none;
   for (int const bad : {-1, 1, 9})
     CHECK_THROWS_WITH_AS(one.layer(bad), doctest::Contains("one of the 1 layers"), error);

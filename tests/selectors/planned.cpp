@@ -23,6 +23,17 @@ struct stripes {
   }
 };
 
+/// Every key, twice.
+struct twice {
+  static constexpr bool has_partial = false;
+  static constexpr int spans_max = 2;
+  bool keeps(where const&, int, int) const { return true; }
+  span_array<2> spans(where const& w, int, tile_shape shape) const {
+    span const all{0, ceil_div(w.k_len, shape.columns), coverage::full};
+    return {{all, all}};
+  }
+};
+
 /// The plan, by asking every pair of the problem.
 template <class Mode>
 selection plan_of(Mode const& mode, problem const& p, tile_shape block) {
@@ -146,6 +157,13 @@ TEST_CASE("packed sequences, chunks and routing") {
     bool const comes = routed.routes[static_cast<std::size_t>(at[0] * 2 + at[1])] == 1;
     CHECK(list == (comes ? whole.at(at) : std::vector<std::int32_t>{}));
   }
+}
+
+TEST_CASE("a mode that names tiles twice, which breaks the laws, fills no more than its lists") {
+  random_heads<float> const q({1, 300, 2, 32}, 6), k({1, 300, 1, 32}, 7);
+  selected_run const plan(cpu{}, planned<twice>{twice{}}, q.view(), k.view());
+  block_lists const& lists = plan.storage.lists;
+  for (std::int64_t i = 0; i < lists.rows(); ++i) CHECK(lists.count[i] <= lists.capacity);
 }
 
 TEST_CASE("attention is that of the mode without a plan") {

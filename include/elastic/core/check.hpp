@@ -136,14 +136,26 @@ void check_shape(char const* name, heads_view<T> const& view, std::int64_t batch
   require(fits, name, shape_of(view), shape_of({batch, seq, heads, head_dim}));
 }
 
+template <class T>
+strided_view<T, 1> view_of(std::span<T> values) {
+  return {values.data(), {static_cast<std::int64_t>(values.size())}};
+}
+
+/// What the host sees of row offsets, wherever they lie.
+inline void check_starts(char const* name, std::span<std::int32_t const> starts) {
+  require(starts.size() >= 2, name, starts.size(), "sequences + 1 row offsets");
+  check_view(name, view_of(starts));
+}
+
 /// The longest sequence of ascending row offsets that start at 0 and end at `rows`.
 inline int check_cu_seqlens(char const* name, std::span<std::int32_t const> starts, std::int64_t rows) {
-  require(starts.size() >= 2, name, starts.size(), "sequences + 1 row offsets");
+  check_starts(name, starts);
   require(starts.front() == 0, name, starts.front(), "offsets that start at 0");
   int longest = 0;
   for (std::size_t i = 1; i < starts.size(); ++i) {
-    require(starts[i] >= starts[i - 1], name, std::to_string(starts[i]) + " after " + std::to_string(starts[i - 1]),
-            "offsets that do not descend");
+    if (starts[i] < starts[i - 1])
+      throw error(name, std::to_string(starts[i]) + " after " + std::to_string(starts[i - 1]),
+                  "offsets that do not descend");
     longest = maximum(longest, starts[i] - starts[i - 1]);
   }
   require(starts.back() == rows, name, starts.back(),
@@ -155,7 +167,7 @@ inline int check_cu_seqlens(char const* name, std::span<std::int32_t const> star
 inline int longest_of(char const* name, std::span<std::int32_t const> starts, std::int64_t rows, char const* most_name,
                       int most, bool on_host) {
   if (on_host) return check_cu_seqlens(name, starts, rows);
-  require(starts.size() >= 2, name, starts.size(), "sequences + 1 row offsets");
+  check_starts(name, starts);
   require(most >= 0 && most <= rows, most_name, most, "a length up to the tensor's " + std::to_string(rows) + " rows");
   return most;
 }

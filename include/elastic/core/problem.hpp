@@ -21,7 +21,7 @@ struct problem {
   int head_dim = 0;
   bool causal = true;
   int layer = 0;
-  float softmax_scale = 0;                     // resolved: never 0 in a checked problem
+  float softmax_scale = 0;                     // resolved: finite in a checked problem
   std::int32_t const* cu_seqlens_q = nullptr;  // (batch + 1), or null: equal lengths
   std::int32_t const* cu_seqlens_k = nullptr;
   std::int32_t const* k_lengths = nullptr;  // (batch): keys of each sequence in a cache, or null

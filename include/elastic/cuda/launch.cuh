@@ -43,7 +43,7 @@ void check_alignment(char const* name, strided_view<T, Rank> const& view) {
   if (view.size() == 0) return;
   bool fits = reinterpret_cast<std::uintptr_t>(view.data) % 16 == 0;
   for (int i = 0; i + 1 < Rank; ++i)
-    fits = fits && (view.extents[i] <= 1 || view.strides[i] * static_cast<std::int64_t>(sizeof(T)) % 16 == 0);
+    fits = fits && (view.extents[i] <= 1 || view.strides[i] % (16 / static_cast<std::int64_t>(sizeof(T))) == 0);
   require(fits, name, "an unaligned tensor", "a base and strides that are multiples of 16 bytes");
 }
 

@@ -75,6 +75,7 @@ class output_file {
 
   std::filesystem::path resolve(std::filesystem::path path) const {
     using type = std::filesystem::file_type;
+    if (name_.find('\0') != name_.npos) fail(EINVAL);  // the system would take it for the name's end
     std::error_code failure;
     type const there = std::filesystem::status(path, failure).type();
     if (failure && there != type::not_found) fail(failure.value());  // a loop of links, say

@@ -59,7 +59,8 @@ struct route_table {
   }
 
   static route_table from_json(std::string const& text, std::string const& source = "json") {
-    nlohmann::json const json = nlohmann::json::parse(text, nullptr, false);
+    // The parser would take a NUL for the end of its input and ignore what follows.
+    nlohmann::json const json = nlohmann::json::parse(text.find('\0') == text.npos ? text : "", nullptr, false);
     if (!json.is_array()) throw error(source, json.is_discarded() ? "no valid JSON" : json.type_name(), expected);
     route_table table;
     for (auto const& row : json) {
@@ -109,9 +110,10 @@ struct route_table {
   static constexpr char const* expected = "a table with a row of numbers for each layer";
 
   static std::vector<double> parse_line(std::string_view line, std::string const& where) {
+    if (line.ends_with('\r')) line.remove_suffix(1);
     line = line.substr(0, line.find('#'));
     std::vector<double> numbers;
-    auto const is_space = [](char c) { return c == ' ' || c == '\t' || c == '\r'; };
+    auto const is_space = [](char c) { return c == ' ' || c == '\t'; };
     auto const is_separator = [&](char c) { return is_space(c) || c == ',' || c == ';'; };
     bool wants = false;  // a comma was last: a number has to follow
     while (!line.empty()) {

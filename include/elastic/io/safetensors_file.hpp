@@ -180,7 +180,9 @@ class safetensors_file {
     file.source_ = source;
     file.header_ = detail::read_header(json, rest - length, source);
     for (std::size_t i = 0; i < file.header_.entries.size(); ++i) file.index_.emplace(file.header_.entries[i].name, i);
-    file.data_.reset(static_cast<std::byte*>(::operator new(rest - length, alignment)));
+    file.data_.reset(static_cast<std::byte*>(::operator new(rest - length, alignment, std::nothrow)));
+    if (file.data_ == nullptr)
+      throw error(source, std::to_string(rest - length) + " bytes of tensors", "as many as fit in memory");
     read(file.data_.get(), rest - length);
     return file;
   }

@@ -48,6 +48,8 @@ struct block_sparse {
     require(block_rows > 0 && block_rows <= most, "block_sparse.block_rows", block_rows, "1 to 2^29 query rows");
     require(block_columns > 0 && block_columns <= most, "block_sparse.block_columns", block_columns, "1 to 2^29 keys");
     require(size >= 0, "block_sparse.size", size, "a number of entries");
+    require(reinterpret_cast<std::uintptr_t>(entries) % alignof(std::int32_t) == 0, "block_sparse.entries",
+            "data past an aligned address", "data aligned to 4 bytes");
     bool const rows = p.batch > 0 && p.query_heads > 0 && p.q_begin < p.q_end;
     require((entries != nullptr || size == 0) && ((begin && count) || !rows), "block_sparse", "null lists",
             "entries, begin and count");

@@ -4,6 +4,7 @@
 
 #include <string>
 
+#include <elastic/core/check.hpp>
 #include <elastic/routers/router.hpp>
 
 namespace elastic {
@@ -14,9 +15,8 @@ struct given_router {
   int operator()(problem const&, int sequence, int query_head, int) const { return assignment(sequence, query_head); }
 
   void check(problem const& p, int modes) const {
-    bool const there = assignment || assignment.size() == 0;
-    require(there && assignment.extents[0] == p.batch && assignment.extents[1] == p.query_heads,
-            "given_router.assignment",
+    detail::check_view("given_router.assignment", assignment);
+    require(assignment.extents[0] == p.batch && assignment.extents[1] == p.query_heads, "given_router.assignment",
             std::to_string(assignment.extents[0]) + " × " + std::to_string(assignment.extents[1]) + " routes",
             std::to_string(p.batch) + " × " + std::to_string(p.query_heads));
     for (int b = 0; b < p.batch; ++b)

@@ -76,6 +76,9 @@ class mlp_weights {
   static mlp_weights untrained(int head_dim, std::uint64_t seed, int layers = 1, int logits = 2) {
     require(head_dim > 0 && head_dim <= 4096, "mlp_weights.head_dim", head_dim, "1 to 4096");
     require(layers > 0 && layers <= 4096, "mlp_weights.layers", layers, "1 to 4096 layers");
+    std::int64_t const weights = std::int64_t{16} * head_dim * head_dim * layers;
+    require(weights <= std::int64_t{1} << 28, "mlp_weights.layers", layers,
+            "fewer: " + std::to_string(weights) + " weights, where 2^28 are drawn at most");
     require(logits == 1 || logits == 2, "mlp_weights.logits", logits, "2, or 1 for the sigmoid variant");
     std::mt19937_64 random(seed);
     auto const uniform = [&] { return (static_cast<double>(random() >> 11) + 0.5) * 0x1p-53; };

@@ -22,10 +22,13 @@ constexpr bool decode_serves() {
 /// Counts the bytes, and with memory lays out the plan.
 inline decode_plan bind_decode(problem const& p, workspace_cursor& cursor) {
   decode_plan plan;
-  int const rows = p.group() * p.q_len;
-  plan.bundles_per_head = ceil_div(maximum(rows, 1), decode_rows);
-  plan.bundles = p.batch * p.kv_heads * plan.bundles_per_head;
-  plan.slot_rows = minimum(rows, decode_rows);
+  std::int64_t const rows = std::int64_t{p.group()} * p.q_len;
+  std::int64_t const per_head = ceil_div<std::int64_t>(maximum<std::int64_t>(rows, 1), decode_rows);
+  std::int64_t const bundles = per_head * p.batch * p.kv_heads;
+  require(bundles < (std::int64_t{1} << 31), "q", bundles, "fewer than 2^31 bundles of 16 query rows");
+  plan.bundles_per_head = static_cast<int>(per_head);
+  plan.bundles = static_cast<int>(bundles);
+  plan.slot_rows = static_cast<int>(minimum<std::int64_t>(rows, decode_rows));
   std::int64_t const slots = std::int64_t{decode_parts} + plan.bundles;
   plan.tiles = cursor.take<int>(plan.bundles);
   plan.parts = cursor.take<part_range>(plan.bundles);

@@ -114,6 +114,7 @@ antidiagonal_arguments<T> antidiagonal_arguments_of(antidiagonal const& s, probl
   a.rows = a.lists.query_blocks * a.per_block;
   int const tiles = ceil_div(ceil_div(p.k_len, s.stride), antidiagonal_columns);
   a.pitch = tiles * (antidiagonal_columns / a.piece);
+  require(a.pitch < 1 << 28, "k", p.k_len, "fewer than 2^28 pieces of antidiagonals: a larger block, or stride");
   a.groups = ceil_div(tiles * 2, antidiagonal_group);  // the smallest tiles are half as wide
   a.logsums = cursor.take<float>(elements_of({p.batch, p.query_heads, a.rows, a.pitch}));
   if (a.lists.capacity > antidiagonal_scores_held)

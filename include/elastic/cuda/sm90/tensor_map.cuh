@@ -23,8 +23,9 @@ bool tensor_map_describes(heads_view<T> const& view) {
   for (int i = 0; i < 4; ++i)
     if (view.extents[i] < 1 || view.extents[i] >= std::int64_t{1} << 31) return false;
   for (int i = 0; i < 3; ++i) {
-    std::int64_t const bytes = view.strides[i] * static_cast<std::int64_t>(sizeof(T));
-    if (view.extents[i] > 1 && (bytes <= 0 || bytes % 16 != 0 || bytes >= std::int64_t{1} << 40)) return false;
+    std::int64_t const stride = view.strides[i], size = sizeof(T);
+    if (view.extents[i] > 1 && (stride <= 0 || stride >= (std::int64_t{1} << 40) / size || stride * size % 16 != 0))
+      return false;
   }
   return true;
 }
