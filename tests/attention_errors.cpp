@@ -436,7 +436,15 @@ TEST_CASE("what is written twice, or over what is read") {
 
 TEST_CASE("what is written over what a step reads beside tensors") {
   auto const lse_at = [](plain& x, std::vector<std::int32_t>& read) {
+    read.resize(static_cast<std::size_t>(x.lse.view.size()));  // so that it lies in nothing else
     x.lse.view.data = reinterpret_cast<float*>(read.data());
+    x.assignment.data = x.routes.data();
+    x.cache.table.data = x.table.data();
+    x.cache.k_lengths.data = x.lengths.data();
+    if (!x.o.cu_seqlens_q.empty()) {
+      x.o.cu_seqlens_q = {x.starts_q.data(), 3};
+      x.o.cu_seqlens_k = {x.starts_k.data(), 3};
+    }
   };
   refused<full>({"forward", "decode"}, "lse: got memory of assignment", [&](plain& x) { lse_at(x, x.routes); });
   refused<full>({"forward", "decode"}, "out: got memory of workspace",
