@@ -65,6 +65,20 @@ concept backend_with_decode = backend<B> && requires(B const& b, problem const& 
   { b.decode_bytes(p) } -> std::convertible_to<std::size_t>;
 };
 
+namespace detail {
+
+template <class T>
+struct tensor_element {
+  static_assert(element<std::remove_const_t<T>>, "elastic: tensors are of float, half or bfloat16");
+  using type = std::remove_const_t<T>;
+};
+
+}  // namespace detail
+
+/// The element type of tensors, which may be const.
+template <class T>
+using element_of = typename detail::tensor_element<T>::type;
+
 /// Every key that causality admits, with the hooks that a mode may have.
 template <class Mode>
 struct dense_of {
@@ -161,7 +175,7 @@ class attention {
   /// The checked problem of q (batch, q_len, query_heads, head_dim) against k (batch, k_len, kv_heads, head_dim).
   template <class T>
   problem shape(heads_view<T> const& q, heads_view<T> const& k, options const& o = {}) const {
-    using E = std::remove_const_t<T>;
+    using E = element_of<T>;
     problem const p = make_problem<E>(heads_view<E const>(q), heads_view<E const>(k), o, Backend::on_host);
     check_mode(mode_, p);
     return p;
@@ -225,7 +239,7 @@ class attention {
   void select(heads_view<T> const& q, heads_view<T> const& k, const_assignment_view const& assignment, workspace memory,
               options const& o = {}) const {
     if constexpr (selects<Mode>) {
-      using E = std::remove_const_t<T>;
+      using E = element_of<T>;
       problem const p = shape(q, k, o);
       check_routes(p, assignment);
       detail::check_apart("workspace", detail::view_of(memory), "q", q);
@@ -260,7 +274,7 @@ class attention {
   void forward(heads_view<T> const& q, heads_view<T> const& k, heads_view<T> const& v,
                heads_view<std::remove_const_t<T>> const& out, lse_view const& lse,
                const_assignment_view const& assignment, workspace memory, options const& o = {}) const {
-    using E = std::remove_const_t<T>;
+    using E = element_of<T>;
     problem const p = shape(q, k, o);
     detail::check_shape("v", v, k.extents[0], k.extents[1], k.extents[2], k.extents[3]);
     check_outputs<E>(p, q, out, lse);
@@ -288,7 +302,7 @@ class attention {
   /// The checked problem of new queries q (batch, few, query_heads, head_dim) against a cache.
   template <class T>
   problem shape(heads_view<T> const& q, paged_cache<std::remove_const_t<T>> const& cache, options const& o = {}) const {
-    using E = std::remove_const_t<T>;
+    using E = element_of<T>;
     return make_problem<E>(heads_view<E const>(q), cache, o, Backend::on_host);
   }
 
@@ -308,7 +322,7 @@ class attention {
   void decode(heads_view<T> const& q, paged_cache<std::remove_const_t<T>> const& cache,
               heads_view<std::remove_const_t<T>> const& out, lse_view const& lse,
               const_assignment_view const& assignment, workspace memory, options const& o = {}) const {
-    using E = std::remove_const_t<T>;
+    using E = element_of<T>;
     problem const p = shape(q, cache, o);
     check_outputs<E>(p, q, out, lse);
     check_outputs_apart(out, lse, "cache.k_pages", cache.k_pages);
@@ -390,7 +404,7 @@ class attention {
   template <class T>
   void validate(heads_view<T> const& q, paged_cache<std::remove_const_t<T>> const& cache,
                 const_assignment_view const& assignment, options const& o = {}) const {
-    using E = std::remove_const_t<T>;
+    using E = element_of<T>;
     check_assignment_shape(shape(q, cache, o), assignment);
     paged_cache<E> read = cache;
     auto const lengths = readable_on(backend_, cache.k_lengths, o.stream);
@@ -413,7 +427,7 @@ class attention {
                                        options const& o = {}, heads_view<T> const& k_pre_rope = {}) const
     requires(Backend::on_host)
   {
-    using E = std::remove_const_t<T>;
+    using E = element_of<T>;
     problem const p = shape(q, k, o);
     detail::check_shape("v", v, k.extents[0], k.extents[1], k.extents[2], k.extents[3]);
     check_outputs<E>(p, q, out, lse);
