@@ -108,11 +108,7 @@ setting describe_setting(safetensors_file const& file, std::vector<layer_run> co
 mlp_layer narrow_layer(mlp_layer const& other) {
   int const widths[] = {other.linear.front().inputs, 1, 1, 1, 1, other.linear.back().outputs};
   mlp_layer layer;
-  for (std::size_t i = 0; i < layer.linear.size(); ++i) {
-    std::size_t const outputs = static_cast<std::size_t>(widths[i + 1]);
-    layer.linear[i] = {widths[i], widths[i + 1], std::vector<float>(outputs * static_cast<std::size_t>(widths[i])),
-                       std::vector<float>(outputs)};
-  }
+  for (std::size_t i = 0; i < layer.linear.size(); ++i) layer.linear[i] = linear_layer::zeros(widths[i], widths[i + 1]);
   return layer;
 }
 
@@ -124,10 +120,12 @@ mlp_router make_router(arguments const& given, std::vector<layer_run> const& lay
   if (given.router.empty())
     return {.weights = mlp_weights::untrained(static_cast<int>(layers.front().in.k.shape[3]), given.seed, last + 1)};
   safetensors_file const file = safetensors_file::open(given.router);
-  std::vector<mlp_layer> all(static_cast<std::size_t>(last) + 1,
-                             narrow_layer(load_router(file, layers.front().in.prefix).layer(0)));
+  std::vector<mlp_layer> all(static_cast<std::size_t>(last) + 1);
   for (layer_run const& layer : layers)
     all[static_cast<std::size_t>(layer.in.layer)] = load_router(file, layer.in.prefix).layer(0);
+  mlp_layer const narrow = narrow_layer(all[static_cast<std::size_t>(layers.front().in.layer)]);
+  for (mlp_layer& layer : all)
+    if (layer.linear.front().inputs == 0) layer = narrow;
   return {.weights = mlp_weights(std::move(all))};
 }
 

@@ -546,8 +546,7 @@ class attention {
   }
 
   auto readable_starts(std::span<std::int32_t const> starts, options const& o) const {
-    std::int64_t const size = static_cast<std::int64_t>(starts.size());
-    return readable_on(backend_, strided_view<std::int32_t const, 1>(starts.data(), {size}), o.stream);
+    return readable_on(backend_, detail::view_of(starts), o.stream);
   }
 
   void mark_absent(page_table const& table, int batch, int kv_head, key_range pages, void* stream) const {

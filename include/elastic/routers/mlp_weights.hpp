@@ -28,6 +28,11 @@ struct linear_layer {
   std::vector<float> weight;  // (outputs, inputs), row-major
   std::vector<float> bias;    // (outputs)
 
+  static linear_layer zeros(int inputs, int outputs) {
+    std::size_t const rows = static_cast<std::size_t>(outputs);
+    return {inputs, outputs, std::vector<float>(rows * static_cast<std::size_t>(inputs)), std::vector<float>(rows)};
+  }
+
   std::size_t parameters() const { return weight.size() + bias.size(); }
 };
 
@@ -86,11 +91,7 @@ class mlp_weights {
     for (mlp_layer& layer : made) {
       int const widths[] = {head_dim, 4 * head_dim, head_dim, 4 * head_dim, head_dim, logits};
       for (std::size_t j = 0; j < layer.linear.size(); ++j) {
-        linear_layer& linear = layer.linear[j];
-        linear.inputs = widths[j];
-        linear.outputs = widths[j + 1];
-        linear.bias.resize(static_cast<std::size_t>(linear.outputs));
-        linear.weight.resize(linear.bias.size() * static_cast<std::size_t>(linear.inputs));
+        linear_layer& linear = layer.linear[j] = linear_layer::zeros(widths[j], widths[j + 1]);
         // Box–Muller: the standard library's normal distribution differs from one library to the next.
         for (float& w : linear.weight) {
           double const radius = std::sqrt(-2 * std::log(uniform()));
