@@ -68,6 +68,7 @@ __device__ void block_scores(antidiagonal_arguments<T> const& a, folded_head con
 
 template <int Threads, class T>
 __global__ void __launch_bounds__(Threads) cut_antidiagonal(__grid_constant__ antidiagonal_arguments<T> const a) {
+  ptx::let_dependents_start();
   extern __shared__ float held[];
   __shared__ typename list_writer<Threads>::shared memory;
   block_lists const& lists = a.lists;

@@ -26,6 +26,7 @@ template <list_mode M, class T>
 __global__ void __launch_bounds__(dense_flag_threads)
     dense_flags(__grid_constant__ M const mode, __grid_constant__ cost_model const costs, std::int32_t* flags,
                 __grid_constant__ select_inputs<T> const in) {
+  ptx::wait_for_prerequisites();
   constexpr int warps = dense_flag_threads / 32;
   __shared__ __align__(8) unsigned char memory[warps * sizeof(visited_tiles)];  // raw: its members have initialisers
   auto* const parts = reinterpret_cast<visited_tiles*>(memory);
@@ -61,10 +62,10 @@ void select_on(cuda_for<HeadDims...> const& backend, auto_dense<Selector> const&
     if (storage.choice == dense_choice::none) return;
     unsigned const heads = static_cast<unsigned>(in.shape.batch) * static_cast<unsigned>(in.shape.query_heads);
     if (heads == 0) return;
-    auto const stream = static_cast<cudaStream_t>(in.shape.stream);
-    detail::dense_flags<selected_t<Selector>, T>
-        <<<heads, detail::dense_flag_threads, 0, stream>>>(storage.inner.selected(), s.costs, storage.flags, in);
-    detail::cuda_call(cudaGetLastError(), "dense_flags");
+    bool const lists_come_first = in.shape.q_begin < in.shape.q_end;  // so that the kernel before is the selector's
+    detail::launch_dependent(detail::dense_flags<selected_t<Selector>, T>, dim3(heads), detail::dense_flag_threads, 0,
+                             static_cast<cudaStream_t>(in.shape.stream), lists_come_first, "dense_flags",
+                             storage.inner.selected(), s.costs, storage.flags, in);
   }
 }
 

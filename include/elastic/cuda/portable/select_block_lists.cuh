@@ -1,7 +1,8 @@
 // What the block selectors share on the device: one CTA writes one list. It finds the cut (the lowest key
 // that is kept, and the last index among its equals) by bisection over the bits of the scores, without
 // sorting them, and compacts what is kept in order. Weights are integers, so that their sums are exact and
-// the same in any order. Scans are written out: CUB's headers declare a ::half, which would make the name
+// the same in any order. Kernels that write lists let the next one start early: it waits where it needs the lists, as
+// that of auto_dense's flags does. Scans are written out: CUB's headers declare a ::half, which would make the name
 // ambiguous wherever namespace elastic is used.
 #pragma once
 

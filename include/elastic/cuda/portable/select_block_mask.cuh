@@ -18,6 +18,7 @@ template <class T>
 __global__ void __launch_bounds__(mask_threads)
     list_mask(__grid_constant__ block_mask const s, __grid_constant__ block_lists const lists,
               __grid_constant__ select_inputs<T> const in) {
+  ptx::let_dependents_start();
   using writer = list_writer<mask_threads>;
   __shared__ typename writer::shared memory;
   list_item const at(lists, blockIdx.x);

@@ -141,6 +141,7 @@ __device__ inline void write_row_bits(std::uint32_t const* keys, int n, int most
 
 template <int HeadDim, element T>
 __global__ void __launch_bounds__(32 * moba_warps) select_blocks(__grid_constant__ moba_arguments<T> const a) {
+  ptx::let_dependents_start();
   problem const& p = a.in.shape;
   moba::storage const& storage = a.storage;
   block_lists const& lists = storage.lists;

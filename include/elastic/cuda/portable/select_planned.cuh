@@ -40,6 +40,7 @@ template <class Mode, class T>
 __global__ void __launch_bounds__(plan_threads)
     list_plan(__grid_constant__ planned<Mode> const s, __grid_constant__ block_lists const lists,
               __grid_constant__ select_inputs<T> const in) {
+  ptx::let_dependents_start();
   using writer = list_writer<plan_threads>;
   __shared__ typename writer::shared memory;
   list_item const at(lists, blockIdx.x);

@@ -123,6 +123,7 @@ __global__ void __launch_bounds__(pooling_threads) multiply_pooled(__grid_consta
 
 template <class T>
 __global__ void __launch_bounds__(pooling_threads) cut_pooled(__grid_constant__ pooled_arguments<T> const a) {
+  ptx::let_dependents_start();
   using writer_type = list_writer<pooling_threads>;
   __shared__ typename writer_type::shared memory;
   list_item const at(a.lists, blockIdx.x);

@@ -345,6 +345,7 @@ __global__ void __launch_bounds__(1024) take_top(__grid_constant__ vertical_slas
 /// One warp for each list.
 template <element T>
 __global__ void __launch_bounds__(128) write_lists(__grid_constant__ vertical_slash_arguments<T> const a) {
+  ptx::let_dependents_start();
   block_lists const& lists = a.storage.lists;
   std::int64_t const number = std::int64_t{blockIdx.x} * 4 + threadIdx.x / 32;
   if (number >= lists.rows()) return;

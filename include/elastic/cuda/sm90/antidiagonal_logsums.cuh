@@ -150,6 +150,7 @@ struct sm90_logsum_kernel {
 #pragma unroll 1
     for (; step < steps; ++step, ++number) {
       ptx::wait(shared.ready[stage()], parity());
+      __syncwarp();  // a lane that fell a phase behind would wait for ever
       release(number);
     }
   }
