@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include <elastic/core/sequence.hpp>
 #include <elastic/cpu/panel.hpp>
