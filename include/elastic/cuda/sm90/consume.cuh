@@ -65,7 +65,8 @@ struct sm90_consumer {
       if (flags & stage_ends_item) release(shared.queries_done);
   }
 
-  /// Of this stage. The first warpgroup's first turn has nobody to wait for.
+  /// Of this stage. The first warpgroup's first turn has nobody to wait for. A turn passes as the exponentials begin:
+  /// sooner, and both warpgroups take theirs together for longer; later, and the other one waits.
   __device__ __forceinline__ void await_turn(int stage) const {
     if constexpr (Kernel::tiling.turns == sm90_turns::alternate) ptx::wait(shared.turn[me], stage ^ (me == 0));
   }
@@ -155,6 +156,10 @@ struct sm90_consumer {
     apply_mask(a.mode, shared.items[slot.at], read(shared.cards[parity ^ 1][stage]), at(), scores);
   }
 
+  __device__ __forceinline__ void take(probabilities& p) {
+    rows.take<T>(scores, p, factor, [this] { pass_turn(); });
+  }
+
   /// Keys in `Stage`, values in the other one. False: that was the last.
   template <int Stage>
   __device__ __forceinline__ bool step(probabilities& now, probabilities& next) {
@@ -180,7 +185,6 @@ struct sm90_consumer {
     int const flags = flags_of(Stage, parity);
     ptx::wait_wgmma<1>();
     ptx::pin(scores);
-    pass_turn();
     release(shared.keys_done[Stage]);
     begins = flags & stage_ends_item;
     release_queries(flags);
@@ -193,12 +197,15 @@ struct sm90_consumer {
         release(shared.values_done[1 - Stage]);
         holds_values = false;
         end_item(stop ? slot.at : slot.at ^ 1);
-        if (stop) return false;
+        if (stop) {
+          pass_turn();
+          return false;
+        }
         storing = true;
         start_item();
       }
     }
-    rows.take<T>(scores, next, factor);
+    take(next);
     return true;
   }
 
@@ -214,12 +221,11 @@ struct sm90_consumer {
     start_item();
     ptx::wait_wgmma<0>();
     ptx::pin(scores);
-    pass_turn();
     release(shared.keys_done[0]);
     release_queries(flags);
     hook(0, 0);
     if (flags & stage_masked) mask(0, 0);
-    rows.take<T>(scores, even, factor);
+    take(even);
 #pragma unroll 1
     for (;; phase ^= 1) {
       if (!step<1>(even, odd)) break;

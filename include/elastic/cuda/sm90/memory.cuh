@@ -49,7 +49,7 @@ struct sm90_shared {
   ptx::mbarrier item_done[sm90_item_slots];
   ptx::mbarrier keys_ready[sm90_stages], keys_done[sm90_stages];
   ptx::mbarrier values_ready[sm90_stages], values_done[sm90_stages];
-  ptx::mbarrier turn[sm90_consumers];  // where consumers alternate: the other's Q·Kᵀ has ended
+  ptx::mbarrier turn[sm90_consumers];  // where consumers alternate: the other's exponentials begin
   ptx::mbarrier tail_landed;           // values whose last rows still have to be cleared
   // Two cards for each key stage: keys are handed back before a masked tile's card has been read.
   stage_card cards[2][sm90_stages];

@@ -29,10 +29,12 @@ struct softmax_rows {
     settled = false;
   }
 
-  /// Packs P of a tile as the next product takes it.
-  template <class T, int N>
-  __device__ __forceinline__ void take(float const (&s)[N], std::uint32_t (&p)[N / 2], float factor) {
+  /// Packs P of a tile as the next product takes it. `begun` is called once, as the first exponentials begin.
+  template <class T, int N, class Begun>
+  __device__ __forceinline__ void take(float const (&s)[N], std::uint32_t (&p)[N / 2], float factor,
+                                       Begun const& begun) {
     constexpr float limit = 1024;  // of a sum, and so of P: far inside half's range
+    bool again = false;
     corrects = !settled;
     float sum[2];
     for (;;) {
@@ -41,6 +43,7 @@ struct softmax_rows {
       float const offsets[2] = {offset(highest[0], factor), offset(highest[1], factor)};
       float odd[2] = {0, 0};
       sum[0] = sum[1] = 0;
+      if (!again) begun();
 #pragma unroll
       for (int j = 0; j < N / 4; ++j)
 #pragma unroll
@@ -57,7 +60,7 @@ struct softmax_rows {
       asm volatile("" : "+r"(raised));  // one copy of the code above: ptxas keeps a second one in the way of the first
       if (raised != 0 || !__any_sync(~0u, fmaxf(sum[0], sum[1]) > limit)) [[likely]]
         break;
-      corrects = true;
+      corrects = again = true;
     }
     total[0] += sum[0];
     total[1] += sum[1];

@@ -15,8 +15,8 @@ inline constexpr bool sm90_is_built = true;
 inline constexpr bool sm90_is_built = false;
 #endif
 
-/// Do the two warpgroups begin their products Q·Kᵀ whenever they can, or only when the other's has ended, so that one
-/// takes exponentials while the other multiplies?
+/// Do the two warpgroups begin their products Q·Kᵀ whenever they can, or only when the other one has begun its
+/// exponentials, so that one takes them while the other multiplies?
 enum class sm90_turns { free, alternate };
 
 struct sm90_tiling {
@@ -43,8 +43,8 @@ inline constexpr int sm90_part_columns = 64;
 ELASTIC_HOST_DEVICE constexpr sm90_tiling sm90_tiling_for(int head_dim) {
   switch (head_dim) {
     case 64:
-      return {{128, 128}, 2, sm90_turns::alternate};
     case 96:
+      return {{128, 128}, 2, sm90_turns::alternate};
     case 128:
       return {{128, 128}, 2, sm90_turns::free};
     case 192:
