@@ -50,8 +50,6 @@ TEST_CASE("no shipped kernel has local memory") {
   CHECK(all.size() == 33);
   if (device_missing("no shipped kernel has local memory")) return;
   for (shipped const& kernel : all) {
-    cudaFuncAttributes attributes;
-    cuda_call(cudaFuncGetAttributes(&attributes, kernel.entry), "cudaFuncGetAttributes");
-    CHECK_MESSAGE(attributes.localSizeBytes == 0, "head dim " << kernel.name);
+    CHECK_MESSAGE(elastic::detail::attributes_of(kernel.entry).localSizeBytes == 0, "head dim " << kernel.name);
   }
 }

@@ -1,6 +1,6 @@
 // cuda_call(cudaSomething(…), "cudaSomething"): throws cuda_error where the call failed. device_attribute,
-// ctas_at_once: what a device has room for. launch_dependent: a kernel that may start before the one before it has
-// ended.
+// ctas_at_once: what a device has room for. attributes_of: what is known of the code of a kernel that would run.
+// launch_dependent: a kernel that may start before the one before it has ended.
 #pragma once
 
 #include <cstddef>
@@ -27,6 +27,13 @@ inline int device_attribute(cudaDeviceAttr attribute, int device) {
   return value;
 }
 
+template <class Entry>
+cudaFuncAttributes attributes_of(Entry const& entry) {
+  cudaFuncAttributes attributes;
+  cuda_call(cudaFuncGetAttributes(&attributes, entry), "cudaFuncGetAttributes");
+  return attributes;
+}
+
 /// CTAs of a kernel that the device runs at once.
 template <class Entry>
 int ctas_at_once(Entry const& entry, int threads, int bytes, int device) {
@@ -36,9 +43,10 @@ int ctas_at_once(Entry const& entry, int threads, int bytes, int device) {
   return device_attribute(cudaDevAttrMultiProcessorCount, device) * (residents > 0 ? residents : 1);
 }
 
-/// Launches a kernel that may start before the one before it has ended, where it was compiled to wait for it.
+/// Launches a kernel that waits for its prerequisites (ptx/dependent_launch.cuh), and so may start before the one
+/// before it has ended. Compiled for less than 9.0 it does not wait, and starts when that one has ended.
 template <class... Parameters>
-void launch_dependent(void (*kernel)(Parameters...), dim3 grid, int threads, int bytes, cudaStream_t stream, bool waits,
+void launch_dependent(void (*kernel)(Parameters...), dim3 grid, int threads, int bytes, cudaStream_t stream,
                       char const* name, std::type_identity_t<Parameters> const&... given) {
   cudaLaunchAttribute attribute{};
   attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
@@ -49,7 +57,7 @@ void launch_dependent(void (*kernel)(Parameters...), dim3 grid, int threads, int
   config.dynamicSmemBytes = static_cast<std::size_t>(bytes);
   config.stream = stream;
   config.attrs = &attribute;
-  config.numAttrs = waits ? 1 : 0;
+  config.numAttrs = attributes_of(kernel).ptxVersion >= 90 ? 1 : 0;
   cuda_call(cudaLaunchKernelEx(&config, kernel, given...), name);
 }
 

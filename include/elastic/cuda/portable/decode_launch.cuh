@@ -54,9 +54,7 @@ void decode_launch(M const& mode, problem const& p, heads_view<T const> const& q
   cudaStream_t const stream = static_cast<cudaStream_t>(p.stream);
 
   // The tiling is that of the architecture that the loaded code was compiled for.
-  cudaFuncAttributes attributes;
-  cuda_call(cudaFuncGetAttributes(&attributes, entry), "cudaFuncGetAttributes");
-  decode_tiling const tiling = decode_tiling_for(attributes.ptxVersion, HeadDim);
+  decode_tiling const tiling = decode_tiling_for(attributes_of(entry).ptxVersion, HeadDim);
   // The tail's arrays follow the number of warps and stages; 4 and 8 are the most.
   int const bytes = decode_tile_bytes(tiling, HeadDim) + decode_tail_bytes;
   cuda_call(cudaFuncSetAttribute(entry, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes), "cudaFuncSetAttribute");
@@ -75,11 +73,10 @@ void decode_launch(M const& mode, problem const& p, heads_view<T const> const& q
   auto const blocks = [](int n) { return static_cast<unsigned>(n); };
   count_decode<<<blocks(ceil_div(a.plan.bundles, counting_threads / 32)), counting_threads, 0, stream>>>(a);
   cuda_call(cudaGetLastError(), "count_decode");
-  bool const waits = attributes.ptxVersion >= 90;
   int const parts = static_cast<int>(minimum<std::int64_t>(a.plan.parts_most, tiles));
-  if (parts > 0) launch_dependent(entry, blocks(parts), tiling.threads(), bytes, stream, waits, "portable_decode", a);
+  if (parts > 0) launch_dependent(entry, blocks(parts), tiling.threads(), bytes, stream, "portable_decode", a);
   launch_dependent(combine_decode<HeadDim, T, arguments>, dim3(blocks(a.plan.bundles), blocks(a.plan.slot_rows)),
-                   combining_threads, 0, stream, waits, "combine_decode", a);
+                   combining_threads, 0, stream, "combine_decode", a);
 }
 
 }  // namespace elastic::detail

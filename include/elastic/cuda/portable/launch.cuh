@@ -25,9 +25,7 @@ void portable_launch(M const& mode, problem const& p, heads_view<T const> const&
   using arguments = forward_arguments<M, T, Source>;
   auto const entry = portable_forward<kernel, arguments>;
   // The tiles are those of the architecture that the loaded code was compiled for.
-  cudaFuncAttributes attributes;
-  cuda_call(cudaFuncGetAttributes(&attributes, entry), "cudaFuncGetAttributes");
-  portable_tiling const tiling = portable_tiling_for(attributes.ptxVersion, HeadDim, sizeof(T));
+  portable_tiling const tiling = portable_tiling_for(attributes_of(entry).ptxVersion, HeadDim, sizeof(T));
   int const bytes =
       portable_tile_bytes(tiling, HeadDim, sizeof(T)) + static_cast<int>(sizeof(typename kernel::shared_tail));
   cuda_call(cudaFuncSetAttribute(entry, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes), "cudaFuncSetAttribute");

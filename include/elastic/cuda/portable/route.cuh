@@ -314,11 +314,9 @@ void cuda_route_by_mlp(mlp_router const& router, heads_view<T const> const& keys
     auto const packed = pack(router.weights.layer(i), copy.values.get(), used);
     for (std::size_t j = 0; j < packed.size(); ++j) a.linear[j] = packed[j];
   }
-  cudaFuncAttributes attributes;
-  cuda_call(cudaFuncGetAttributes(&attributes, route_by_mlp<1, T>), "cudaFuncGetAttributes");
   int const bytes = device_attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, device.number);
   int const processors = device_attribute(cudaDevAttrMultiProcessorCount, device.number);
-  int const team = mlp_team_for(attributes.ptxVersion);
+  int const team = mlp_team_for(attributes_of(route_by_mlp<1, T>).ptxVersion);
 
   // As few rows for a team as let all teams run at once: then they read the weights side by side. Clusters stay
   // inside a group of multiprocessors, so that an eighth of these may find no team.

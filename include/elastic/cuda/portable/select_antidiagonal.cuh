@@ -134,9 +134,7 @@ void portable_launch_logsums(antidiagonal_arguments<T> const& a, int device, cud
     using kernel = logsum_kernel<T>;
     auto const entry = antidiagonal_logsums<T>;
     // The slots are those of the architecture that the loaded code was compiled for.
-    cudaFuncAttributes attributes;
-    cuda_call(cudaFuncGetAttributes(&attributes, entry), "cudaFuncGetAttributes");
-    int const bytes = kernel::bytes(attributes.ptxVersion);
+    int const bytes = kernel::bytes(attributes_of(entry).ptxVersion);
     cuda_call(cudaFuncSetAttribute(entry, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes), "cudaFuncSetAttribute");
     launch_logsum_tiles(a, a, entry, kernel::shape, kernel::threads, bytes, device, stream);
   }

@@ -52,21 +52,16 @@ __global__ void __launch_bounds__(dense_flag_threads)
 
 template <int... HeadDims, class Selector, element T>
 void select_on(cuda_for<HeadDims...> const& backend, auto_dense<Selector> const& s,
-               typename auto_dense<Selector>::storage const& storage, select_inputs<T> const& in, workspace scratch) {
-  if constexpr (!requires { select_on(backend, s.inner, storage.inner, in, scratch); }) {
-    static_assert(!std::is_same_v<T, T>,
-                  "elastic: this selector has no select_on for this Backend: select_on(backend, selector, storage, "
-                  "select_inputs<T>, workspace), in the selector's namespace");
-  } else if (storage.choice != dense_choice::all) {
-    select_on(backend, s.inner, storage.inner, in, scratch);
-    if (storage.choice == dense_choice::none) return;
-    unsigned const heads = static_cast<unsigned>(in.shape.batch) * static_cast<unsigned>(in.shape.query_heads);
-    if (heads == 0) return;
-    bool const lists_come_first = in.shape.q_begin < in.shape.q_end;  // so that the kernel before is the selector's
-    detail::launch_dependent(detail::dense_flags<selected_t<Selector>, T>, dim3(heads), detail::dense_flag_threads, 0,
-                             static_cast<cudaStream_t>(in.shape.stream), lists_come_first, "dense_flags",
-                             storage.inner.selected(), s.costs, storage.flags, in);
-  }
+               typename auto_dense<Selector>::storage const& storage, select_inputs<T> const& in, workspace scratch)
+  requires requires { select_on(backend, s.inner, storage.inner, in, scratch); }
+{
+  if (storage.choice == dense_choice::all) return;
+  select_on(backend, s.inner, storage.inner, in, scratch);
+  unsigned const heads = static_cast<unsigned>(in.shape.batch) * static_cast<unsigned>(in.shape.query_heads);
+  if (storage.choice == dense_choice::none || heads == 0) return;
+  detail::launch_dependent(detail::dense_flags<selected_t<Selector>, T>, dim3(heads), detail::dense_flag_threads, 0,
+                           static_cast<cudaStream_t>(in.shape.stream), "dense_flags", storage.inner.selected(), s.costs,
+                           storage.flags, in);
 }
 
 }  // namespace elastic

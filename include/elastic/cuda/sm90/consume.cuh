@@ -198,7 +198,7 @@ struct sm90_consumer {
         holds_values = false;
         end_item(stop ? slot.at : slot.at ^ 1);
         if (stop) {
-          pass_turn();
+          pass_turn();  // the other warpgroup waits for it before its own stop
           return false;
         }
         storing = true;

@@ -14,9 +14,7 @@ namespace elastic::detail {
 /// Is the code that would run here compiled for sm_90a?
 template <class Entry>
 bool compiled_for_sm90a(Entry const& entry) {
-  cudaFuncAttributes attributes;
-  cuda_call(cudaFuncGetAttributes(&attributes, entry), "cudaFuncGetAttributes");
-  return attributes.sharedSizeBytes > 0;
+  return attributes_of(entry).sharedSizeBytes > 0;
 }
 
 /// Tiles for the mode's lists; no columns where they ask for smaller ones than this kernel has.
@@ -70,7 +68,7 @@ bool sm90_launch(M const& mode, problem const& p, heads_view<T const> const& q, 
         minimum(launch_plan<kernel>(a, device, scratch), device_attribute(cudaDevAttrMultiProcessorCount, device));
     if (grid > 0)
       launch_dependent(entry, dim3(static_cast<unsigned>(grid)), sm90_threads, bytes,
-                       static_cast<cudaStream_t>(p.stream), true, "sm90_forward", a);
+                       static_cast<cudaStream_t>(p.stream), "sm90_forward", a);
   }
   return true;
 }
