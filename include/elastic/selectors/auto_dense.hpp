@@ -133,28 +133,24 @@ std::size_t scratch_bytes_on(Backend const& backend, auto_dense<Selector> const&
 
 /// On every host backend that serves the selector: its own selection, then the flags where they decide.
 template <class Backend, class Selector, element T>
-  requires(Backend::on_host)
 void select_on(Backend const& backend, auto_dense<Selector> const& s,
-               typename auto_dense<Selector>::storage const& storage, select_inputs<T> const& in, workspace scratch) {
-  if constexpr (!requires { select_on(backend, s.inner, storage.inner, in, scratch); }) {
-    static_assert(!std::is_same_v<T, T>,
-                  "elastic: this selector has no select_on for this Backend: select_on(backend, selector, storage, "
-                  "select_inputs<T>, workspace), in the selector's namespace");
-  } else if (storage.choice != dense_choice::all) {
-    select_on(backend, s.inner, storage.inner, in, scratch);
-    if (storage.choice == dense_choice::none) return;
-    problem const& p = in.shape;
-    auto const mode = storage.inner.selected();
-    tile_shape const block = largest_tile_of(mode);
-    for (int b = 0; b < p.batch; ++b)
-      for (int h = 0; h < p.query_heads; ++h) {
-        where const w = locate(p, b, h, in.assignment(b, h));
-        visited_tiles visited;
-        for (int i = p.q_begin / block.rows; in.comes(b, h) && i < ceil_div(minimum(p.q_end, w.q_len), block.rows); ++i)
-          visited += detail::visited_by(mode, w, i);
-        storage.flags[std::int64_t{b} * p.query_heads + h] = s.costs.prefers_dense(visited, block.columns);
-      }
-  }
+               typename auto_dense<Selector>::storage const& storage, select_inputs<T> const& in, workspace scratch)
+  requires(Backend::on_host && requires { select_on(backend, s.inner, storage.inner, in, scratch); })
+{
+  if (storage.choice == dense_choice::all) return;
+  select_on(backend, s.inner, storage.inner, in, scratch);
+  if (storage.choice == dense_choice::none) return;
+  problem const& p = in.shape;
+  auto const mode = storage.inner.selected();
+  tile_shape const block = largest_tile_of(mode);
+  for (int b = 0; b < p.batch; ++b)
+    for (int h = 0; h < p.query_heads; ++h) {
+      where const w = locate(p, b, h, in.assignment(b, h));
+      visited_tiles visited;
+      for (int i = p.q_begin / block.rows; in.comes(b, h) && i < ceil_div(minimum(p.q_end, w.q_len), block.rows); ++i)
+        visited += detail::visited_by(mode, w, i);
+      storage.flags[std::int64_t{b} * p.query_heads + h] = s.costs.prefers_dense(visited, block.columns);
+    }
 }
 
 }  // namespace elastic
